@@ -1,0 +1,1 @@
+"""Jobs over the asset graph, and the sensors that start them."""

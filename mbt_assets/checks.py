@@ -1,0 +1,81 @@
+"""Checks on generated and judged rows: do they hold up, or would going on waste GPU time?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from mbt_assets.stage import CheckOutcome, FrameCheck
+from partitions.study import Study
+
+
+def _share(frame: pl.DataFrame, condition: pl.Expr) -> tuple[int, float]:
+    count = int(frame.select(condition.fill_null(False).sum()).item()) if frame.height else 0
+    return count, count / frame.height if frame.height else 0.0
+
+
+def _outcome(name: str, count: int, share: float, limit: float, example: Any = None) -> CheckOutcome:
+    metadata: dict[str, Any] = {name: count, "share": share, "limit": limit}
+    if example:
+        metadata["example"] = str(example)[:300]
+    return CheckOutcome(share <= limit, metadata, f"{count} rows ({share:.1%}); the study allows {limit:.1%}")
+
+
+def _failed_requests(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+    count, share = _share(frame, pl.col("error").is_not_null())
+    example = frame["error"].drop_nulls().first() if count else None
+    return _outcome("failed", count, share, study.limits.max_failure_rate, example)
+
+
+def _unusable_traces(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+    column = "solution" if "solution" in frame.columns else "trace"
+    count, share = _share(frame, pl.col(column).is_null() | (pl.col("finish_reason") == "length"))
+    return _outcome("unusable", count, share, study.limits.max_truncated_rate)
+
+
+def _truncated(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+    count, share = _share(frame, (pl.col("finish_reason") == "length") | (pl.col("reasoning") == ""))
+    return _outcome("truncated_or_empty", count, share, study.limits.max_truncated_rate)
+
+
+def _parse_failures(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+    count, share = _share(frame, pl.col("status") == "unparseable")
+    example = frame.filter(pl.col("status") == "unparseable")["failure"].first() if count else None
+    return _outcome("unparseable", count, share, study.limits.max_parse_failure_rate, example)
+
+
+def _failed_judgments(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+    count, share = _share(frame, pl.col("status") == "failed")
+    example = frame.filter(pl.col("status") == "failed")["failure"].first() if count else None
+    return _outcome("failed", count, share, study.limits.max_failure_rate, example)
+
+
+def _not_empty(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+    return CheckOutcome(frame.height > 0, {"rows": frame.height}, "" if frame.height else "no row is left to train on")
+
+
+NOT_EMPTY = FrameCheck("not_empty", "There is at least one row.", _not_empty)
+FAILED_REQUESTS = FrameCheck(
+    "failed_requests", "Share of requests that failed for good, against limits.max_failure_rate.", _failed_requests
+)
+UNUSABLE_TRACES = FrameCheck(
+    "truncated_or_empty_traces",
+    "Share of replies that were cut off or hold no trace, against limits.max_truncated_rate.",
+    _unusable_traces,
+)
+TRUNCATED_ROLLOUTS = FrameCheck(
+    "truncated_or_empty_rollouts",
+    "Share of rollouts that were cut off or came without reasoning, against limits.max_truncated_rate.",
+    _truncated,
+    blocking=False,
+)
+PARSE_FAILURES = FrameCheck(
+    "parse_failures",
+    "Share of judge replies that could not be parsed, against limits.max_parse_failure_rate.",
+    _parse_failures,
+    blocking=False,
+)
+FAILED_JUDGMENTS = FrameCheck(
+    "failed_judgments", "Share of judgments that failed, against limits.max_failure_rate.", _failed_judgments
+)

@@ -1,0 +1,1 @@
+"""The command line `mbt`: one file per command, thin over the rooms that do the work."""

@@ -1,0 +1,67 @@
+"""The entry point `mbt`: mounts the commands and turns a user's mistake into one clear message."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.markup import escape
+
+from mbt_assets import __version__
+from mbt_assets.cli import demo, generate, query, score, status, study, ui
+from mbt_assets.cli.common import INTERRUPTED, USER_ERROR, err
+
+app = typer.Typer(
+    name="mbt",
+    help="Metacognitive Behavioral Tuning as a Dagster asset graph: run studies, query and score.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo.demo)
+app.command()(ui.ui)
+app.command()(status.status)
+app.command()(query.sql)
+app.command()(score.score)
+app.command()(generate.generate)
+app.add_typer(study.app, name="study")
+
+
+@app.callback(invoke_without_command=True)
+def root(version: bool = typer.Option(False, "--version", help="Show the version and leave.")) -> None:
+    """Metacognitive Behavioral Tuning as a Dagster asset graph: run studies, query and score."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def user_errors() -> tuple[type[Exception], ...]:
+    """Errors that a user can mend: their message is all that is shown."""
+    from mbt_assets.benchmarks import BenchmarkError
+    from mbt_assets.prompts import PromptError
+    from partitions.study_file import StudyError
+    from resources.checkpoints import CheckpointError
+    from resources.engine import EngineError
+    from resources.lake import LakeError
+    from resources.servers import ServerError
+    from resources.warehouse import QueryError
+    from sql import SqlFileError
+
+    lake = (LakeError, QueryError, SqlFileError)
+    return (StudyError, BenchmarkError, PromptError, CheckpointError, EngineError, ServerError, *lake)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        err.print("interrupted; what was finished is kept, the same command goes on from there")
+        sys.exit(INTERRUPTED)
+    except user_errors() as error:
+        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(USER_ERROR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The code location: every asset, job, sensor and resource of one study.
+
+Nothing here touches torch, the network or the lake when it is imported.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from jobs.jobs import SCORE_CELL, asset_jobs, slice_jobs
+from jobs.sensors import rescore_sensor
+from mbt_assets import marts, models, questions, report, rollouts, scores, traces, training
+from mbt_assets.stage import lake_asset
+from partitions.axes import Axes
+from partitions.study import Study
+from partitions.study_file import load_study
+from resources.artifacts import Artifacts
+from resources.compute import LocalCompute
+from resources.home import Home
+from resources.lake import Lake
+from resources.lake_io import LakeIOManager
+from resources.servers import ModelServers
+
+# Data versions, pools and Pipes internals are beta in the pinned Dagster; a warning per run helps nobody.
+for category in (dg.BetaWarning, dg.PreviewWarning):
+    warnings.filterwarnings("ignore", category=category)
+
+STAGES = [
+    *questions.STAGES,
+    *models.STAGES,
+    *rollouts.STAGES,
+    *traces.STAGES,
+    *training.STAGES,
+    *scores.STAGES,
+    *marts.STAGES,
+]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Everything that a study's graph consists of, for the code location and for the command line alike."""
+
+    study: Study
+    axes: Axes
+    home: Home
+    artifacts: Artifacts
+    assets: list[dg.AssetsDefinition]
+    resources: dict[str, Any]
+
+    def definitions(self) -> dg.Definitions:
+        """The graph as Dagster loads it."""
+        return dg.Definitions(
+            assets=self.assets,
+            jobs=[*asset_jobs(), *slice_jobs(self.axes, self.artifacts, self.home, build_platform)],
+            sensors=[rescore_sensor(self.study, lambda: self.artifacts, SCORE_CELL)],
+            resources=self.resources,
+            # A step is short beside the import of a fresh process; GPU work runs in payload processes anyway.
+            executor=dg.in_process_executor,
+        )
+
+
+def build_platform(study: Study | None = None, home: Home | None = None, **resources: Any) -> Platform:
+    """The graph of a study.
+
+    Args:
+        study: the study; the one that `MBT_STUDY` names when None.
+        home: where its files lie; from `MBT_HOME` when None.
+        **resources: replace resources by key (`lake`, `artifacts`, `home`, `servers`, `compute`).
+    """
+    study = study or load_study()
+    home = home or Home.from_environment(study.name)
+    axes = Axes(study)
+    lake = Lake(home.lake)
+    artifacts = Artifacts(lake, home)
+    standard = {
+        "lake": LakeIOManager(lake),
+        "artifacts": artifacts,
+        "home": home,
+        "servers": ModelServers(home),
+        "compute": LocalCompute(home.logs),
+    }
+    assets = [lake_asset(axes, stage) for stage in STAGES]
+    assets += [marts.warehouse_asset(axes), report.report_asset(axes)]
+    return Platform(study, axes, home, artifacts, assets, {**standard, **resources})
+
+
+def build_defs(study: Study | None = None, home: Home | None = None, **resources: Any) -> dg.Definitions:
+    """The definitions of a study; the arguments are those of `build_platform`."""
+    return build_platform(study, home, **resources).definitions()
+
+
+defs = build_defs()

@@ -1,0 +1,78 @@
+"""Rollouts: base models answer the training questions, every variant answers the validation questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+
+from mbt_assets.checks import FAILED_REQUESTS, TRUNCATED_ROLLOUTS
+from mbt_assets.generation import Ask, ask_model
+from mbt_assets.models import base_of, checkpoint_of
+from mbt_assets.scoring.answers import split_reasoning
+from mbt_assets.stage import Stage, StageSpec
+from partitions.modes import MODES
+
+ROLLOUT_KEYS = ("question_id", "rollout_id")
+
+
+def _asks(questions: pl.DataFrame, rollouts: int) -> Iterator[Ask]:
+    for row in questions.iter_rows(named=True):
+        fields = {"documents": row["documents"], "question": row["question"]}
+        for rollout_id in range(1, rollouts + 1):
+            yield Ask({"question_id": row["question_id"], "rollout_id": rollout_id}, fields, rollout_id)
+
+
+def _answered(stage: Stage, questions: pl.DataFrame, weights: dict[str, Any], prompt: str, count: int) -> pl.DataFrame:
+    model = stage.study.models[stage.model]
+    sampling = stage.study.sampling_of(stage.model)
+    with stage.servers.serving(stage.model, model, weights["uri"], weights["digest"]) as endpoint:
+        frame = ask_model(stage, endpoint, prompt, _asks(questions, count), sampling, ROLLOUT_KEYS)
+    # A rollout that never closes its reasoning is all reasoning, whether or not it opened it.
+    split = [split_reasoning(text) for text in frame["response"]]
+    return frame.with_columns(
+        pl.Series("reasoning", [reasoning for reasoning, _ in split], dtype=pl.String),
+        pl.Series("content", [content for _, content in split], dtype=pl.String),
+        dataset=pl.lit(stage.dataset),
+        variant=pl.lit(stage.variant),
+        checkpoint_digest=pl.lit(weights["digest"]),
+    )
+
+
+def _train_rollouts(stage: Stage) -> pl.DataFrame:
+    questions = stage.read("train_questions", stage.dataset)
+    return _answered(stage, questions, base_of(stage, stage.model), "answer", stage.study.rollouts.train)
+
+
+def _validation_rollouts(stage: Stage) -> pl.DataFrame:
+    questions = stage.read("validation_questions", stage.dataset)
+    weights = checkpoint_of(stage, stage.variant)
+    return _answered(stage, questions, weights, MODES[stage.mode].prompt, stage.study.rollouts.validation)
+
+
+def response_figures(frame: pl.DataFrame) -> dict[str, float | int | None]:
+    """Headline numbers of generated rows: mean response tokens, truncated and failed rows."""
+    return {
+        "mean_response_tokens": frame.select(pl.col("completion_tokens").mean()).item(),
+        "truncated": frame.filter(pl.col("finish_reason") == "length").height,
+        "failed": int(frame["error"].is_not_null().sum()),
+    }
+
+
+STAGES = [
+    StageSpec(
+        name,
+        group,
+        make,
+        ("vllm", "openai"),
+        pool="gpu",
+        figures=response_figures,
+        checks=(FAILED_REQUESTS, TRUNCATED_ROLLOUTS),
+    )
+    for name, group, make in (
+        # What the teacher works on stands with its traces: a group of both sides would make the picture a circle.
+        ("train_rollouts", "traces", _train_rollouts),
+        ("validation_rollouts", "rollouts", _validation_rollouts),
+    )
+]

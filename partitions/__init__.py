@@ -1,0 +1,1 @@
+"""The study and the partition axes that it spans."""

@@ -1,0 +1,340 @@
+"""The study file as pydantic models: what one experiment consists of.
+
+Loading and its error messages are in `study_file`; nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from partitions.modes import MODES
+
+Location = tuple[str | int, ...]
+FORBIDDEN_IN_SLUGS = ("|", ",", "/", "...", "__")
+
+
+class StudyModel(BaseModel):
+    """Base of every part of a study: unknown fields are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Split(StudyModel):
+    """Which rows of a benchmark's split take part.
+
+    Attributes:
+        name: the split's name in the benchmark.
+        limit: the first so many questions; all of them when it is null.
+    """
+
+    name: str
+    limit: int | None = Field(default=None, ge=1)
+
+
+class Dataset(StudyModel):
+    """One benchmark of the study.
+
+    Attributes:
+        benchmark: name in the registry of `mbt_assets.benchmarks`.
+        hub_id: overrides the benchmark's own Hub id.
+        revision: git revision on the Hub; the newest when it is null.
+        options: handed to the benchmark's loader (the generator's settings, for a generated one).
+    """
+
+    benchmark: str
+    hub_id: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    train: Split = Split(name="train")
+    validation: Split = Split(name="validation")
+    options: dict[str, Any] = {}
+
+
+class Sampling(StudyModel):
+    """Decoding settings of a request. `max_tokens` counts reasoning too; a null field is left to the server."""
+
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    stop: list[str] | None = None
+    reasoning_effort: Literal["low", "medium", "high"] | None = None
+    extra: dict[str, Any] = {}
+
+
+class HubSource(StudyModel):
+    """Weights on the Hugging Face Hub."""
+
+    kind: Literal["hub"]
+    repo: str
+    revision: str | None = None
+
+
+class PathSource(StudyModel):
+    """Weights in a local folder."""
+
+    kind: Literal["path"]
+    path: str
+
+
+class EmbeddedSource(StudyModel):
+    """A tiny student that the project makes on the CPU; `spec` goes to the `make_student` payload."""
+
+    kind: Literal["embedded"]
+    spec: dict[str, Any] = {}
+
+
+class RulesSource(StudyModel):
+    """The project's rule-based teacher and judge: no weights."""
+
+    kind: Literal["rules"]
+
+
+Source = Annotated[HubSource | PathSource | EmbeddedSource | RulesSource, Field(discriminator="kind")]
+
+
+class VllmServer(StudyModel):
+    """`vllm serve` as a subprocess.
+
+    Each option becomes a flag: `tensor_parallel_size: 4` → `--tensor-parallel-size 4`.
+    """
+
+    kind: Literal["vllm"]
+    options: dict[str, Any] = {}
+    startup_timeout_s: int = 3600
+
+
+class RemoteServer(StudyModel):
+    """An endpoint that somebody else runs. The key is read from the environment variable `api_key_env`."""
+
+    kind: Literal["openai"]
+    base_url: str
+    model: str
+    api_key_env: str | None = None
+
+
+class StudentServer(StudyModel):
+    """The project's CPU server for Hugging Face checkpoints."""
+
+    kind: Literal["student"]
+    max_batch: int = 64
+
+
+class RulesServer(StudyModel):
+    """The server of the rule-based teacher and judge; `name` is the role it answers as."""
+
+    kind: Literal["rules"]
+    name: Literal["rule-teacher", "rule-judge"]
+
+
+Server = Annotated[VllmServer | RemoteServer | StudentServer | RulesServer, Field(discriminator="kind")]
+
+
+class Compute(StudyModel):
+    """What a GPU payload of this model needs."""
+
+    gpus: int = Field(default=0, ge=0)
+    memory: str | None = None
+    image: str | None = None
+    timeout_s: int = Field(default=86_400, ge=1)
+
+
+class External(StudyModel):
+    """Where an external checkpoint of a model comes from; null until somebody fills it in."""
+
+    source: HubSource | PathSource | None = None
+
+
+class Training(StudyModel):
+    """One trainer's settings.
+
+    Attributes:
+        trl: fields of TRL's SFTConfig or GRPOConfig, as they are.
+        peft: fields of peft's LoraConfig; null trains all weights.
+        accelerate: an accelerate config file; null runs the payload as one process.
+        num_rollouts: keep rows with `rollout_id` up to this.
+        num_traces: keep rows with `trace_id` up to this.
+        limit: keep the first so many rows.
+        by_mode: `trl` fields that differ for some modes.
+    """
+
+    trl: dict[str, Any] = {}
+    peft: dict[str, Any] | None = None
+    accelerate: str | None = None
+    num_rollouts: int | None = Field(default=None, ge=1)
+    num_traces: int | None = Field(default=None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    by_mode: dict[str, dict[str, Any]] = {}
+
+    def trl_of(self, mode: str) -> dict[str, Any]:
+        """The trainer's fields for one mode."""
+        return {**self.trl, **self.by_mode.get(mode, {})}
+
+
+class Model(StudyModel):
+    """One model: where its weights come from, how it is served, and the modes it is run in."""
+
+    role: Literal["student", "teacher", "judge"]
+    source: Source
+    server: Server
+    modes: list[str] = []
+    sampling: Sampling = Sampling()
+    external: dict[str, External] = {}
+    sft: Training | None = None
+    grpo: Training | None = None
+    compute: Compute = Compute()
+    trust_remote_code: bool = False
+
+
+class Rollouts(StudyModel):
+    """How many rollouts of a question are drawn on each side, and rewrites of a rollout."""
+
+    train: int = Field(default=1, ge=1)
+    validation: int = Field(default=1, ge=1)
+    rewrites: int = Field(default=1, ge=1)
+
+
+class Aes(StudyModel):
+    """Weights of the Accuracy-Efficiency Score."""
+
+    alpha: float = 1.0
+    beta: float = 3.0
+    gamma: float = 5.0
+
+
+class Limits(StudyModel):
+    """Bounds that stop a study from wasting work.
+
+    Attributes:
+        max_failure_rate: share of failed requests above which a partition fails its check.
+        max_parse_failure_rate: share of unparseable judge replies above which the check warns.
+        max_truncated_rate: share of truncated or empty traces above which training is blocked.
+        concurrency: requests in flight at most.
+        max_attempts: tries of one request.
+        request_timeout_s: seconds one try may take.
+        rescore_attempts: how often the sensor asks for one (cell, digest, scorer version).
+        rescore_per_tick: requests of one sensor tick at most.
+    """
+
+    max_failure_rate: float = Field(default=0.01, ge=0, le=1)
+    max_parse_failure_rate: float = Field(default=0.05, ge=0, le=1)
+    max_truncated_rate: float = Field(default=0.5, ge=0, le=1)
+    concurrency: int = Field(default=256, ge=1)
+    max_attempts: int = Field(default=6, ge=1)
+    request_timeout_s: float = Field(default=3600, gt=0)
+    rescore_attempts: int = Field(default=3, ge=1)
+    rescore_per_tick: int = Field(default=20, ge=1)
+
+
+class Study(StudyModel):
+    """One experiment: datasets × models × modes, with everything that its rows depend on."""
+
+    name: str
+    description: str = ""
+    seed: int = 42
+    datasets: dict[str, Dataset] = Field(min_length=1)
+    training_datasets: list[str] = Field(min_length=1)
+    models: dict[str, Model] = Field(min_length=1)
+    teacher: str
+    judges: list[str] = Field(min_length=1)
+    sampling: Sampling = Sampling()
+    judge_sampling: Sampling = Sampling()
+    rollouts: Rollouts = Rollouts()
+    sft: Training = Training()
+    grpo: Training = Training()
+    aes: Aes = Aes()
+    limits: Limits = Limits()
+    resamples: int = Field(default=10_000, ge=100)
+
+    @property
+    def students(self) -> list[str]:
+        """Names of the models that are tuned, in the study's order."""
+        return [name for name, model in self.models.items() if model.role == "student"]
+
+    @property
+    def variants(self) -> list[str]:
+        """Every `model__mode` of the study, in its order."""
+        return [variant(name, mode) for name, model in self.models.items() for mode in model.modes]
+
+    def sampling_of(self, model: str, base: Sampling | None = None) -> Sampling:
+        """The decoding settings of a model: its own fields, where it has them, over the study's (or over `base`)."""
+        common, own = base or self.sampling, self.models[model].sampling
+        merged = common.model_dump() | own.model_dump(exclude_none=True) | {"extra": common.extra | own.extra}
+        return Sampling.model_validate(merged)
+
+    def training_of(self, model: str, trainer: Literal["sft", "grpo"]) -> Training:
+        """A trainer's settings for a model: its own where it has them, otherwise the study's."""
+        own: Training | None = getattr(self.models[model], trainer)
+        default: Training = getattr(self, trainer)
+        return own if own is not None else default
+
+
+def variant(model: str, mode: str) -> str:
+    """The slug of a model in a mode."""
+    return f"{model}__{mode}"
+
+
+def split_variant(slug: str) -> tuple[str, str]:
+    """The model and the mode of a variant's slug."""
+    model, _, mode = slug.partition("__")
+    return model, mode
+
+
+def problems(study: Study) -> Iterator[tuple[Location, str]]:
+    """What is wrong with a study as a whole: where, and why with what to do."""
+    yield from _slug_problems(study)
+    yield from _reference_problems(study)
+    for name, model in study.models.items():
+        yield from _mode_problems(name, model)
+
+
+def _slug_problems(study: Study) -> Iterator[tuple[Location, str]]:
+    named: list[tuple[Location, str]] = [(("name",), study.name)]
+    named += [(("datasets", name), name) for name in study.datasets]
+    named += [(("models", name), name) for name in study.models]
+    for location, slug in named:
+        bad = [part for part in FORBIDDEN_IN_SLUGS if part in slug]
+        if bad or not slug:
+            yield (
+                location,
+                f"the name {slug!r} must not be empty or contain {' '.join(bad)}: it is part of partition keys",
+            )
+
+
+def _reference_problems(study: Study) -> Iterator[tuple[Location, str]]:
+    known = ", ".join(study.models)
+    if study.teacher not in study.models:
+        yield ("teacher",), f"model {study.teacher!r} has no entry under models (there are: {known})"
+    for i, judge in enumerate(study.judges):
+        if judge not in study.models:
+            yield ("judges", i), f"model {judge!r} has no entry under models (there are: {known})"
+    for i, dataset in enumerate(study.training_datasets):
+        if dataset not in study.datasets:
+            there = ", ".join(study.datasets)
+            yield ("training_datasets", i), f"dataset {dataset!r} has no entry under datasets (there are: {there})"
+    if not any(model.role == "student" for model in study.models.values()):
+        yield ("models",), "no model has the role student: there is nothing to tune"
+
+
+def _mode_problems(name: str, model: Model) -> Iterator[tuple[Location, str]]:
+    if model.modes and "base" not in model.modes:
+        yield ("models", name, "modes"), f"model {name!r} has modes but no base: every metric is relative to it"
+    for i, mode in enumerate(model.modes):
+        location: Location = ("models", name, "modes", i)
+        if mode not in MODES:
+            yield location, f"unknown mode {mode!r}; known modes: {', '.join(MODES)}"
+        elif mode in model.modes[:i]:
+            yield location, f"mode {mode!r} stands twice"
+        elif MODES[mode].kind != "base" and model.role != "student":
+            yield location, f"mode {mode!r} is for students; {name!r} is a {model.role}"
+        elif MODES[mode].kind == "grpo" and MODES[mode].parent not in model.modes:
+            yield (
+                location,
+                f"mode {mode!r} starts from {MODES[mode].parent!r}, which is not among the modes of {name!r}",
+            )
+    for mode in model.external:
+        if mode not in MODES or MODES[mode].kind != "external":
+            yield ("models", name, "external", mode), f"{mode!r} is no external mode"

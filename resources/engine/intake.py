@@ -1,0 +1,69 @@
+"""Intake: requests come in from an iterator, those answered on disk stay behind, the rest go on in small chunks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from resources.engine.client import Endpoint
+from resources.engine.errors import RequestError
+from resources.engine.keytable import KeyTable, key_of
+from resources.engine.progress import Meter
+from resources.engine.requests import Prepared, Request, prepare
+from resources.engine.rows import Reuse
+
+CHUNK = 64
+CHUNK_SECONDS = 0.05
+
+
+class Intake:
+    """Prepares requests and remembers which were asked; one thread at a time calls it.
+
+    Attributes:
+        asked: for each request, the key of its id to the key of its id and digest.
+    """
+
+    def __init__(self, requests: Iterable[Request], endpoint: Endpoint, known: KeyTable, meter: Meter) -> None:
+        self.asked = KeyTable()
+        self._iterator = iter(requests)
+        self._endpoint = endpoint
+        self._known = known
+        self._meter = meter
+        self._exhausted = False
+
+    def chunk(self) -> list[Prepared] | None:
+        """The next requests to send; it may be empty, so that a long stretch of reuse lets others work too.
+
+        Returns:
+            At most `CHUNK` requests, or None at the end.
+
+        Raises:
+            RequestError: If a request is malformed or its id was asked before.
+        """
+        if self._exhausted:
+            return None
+        fresh: list[Prepared] = []
+        until = time.monotonic() + CHUNK_SECONDS
+        for request in self._iterator:
+            if (prepared := self._admit(request)) is not None:
+                fresh.append(prepared)
+            if len(fresh) >= CHUNK or time.monotonic() >= until:
+                return fresh
+        self._exhausted = True
+        return fresh
+
+    def _admit(self, request: Request) -> Prepared | None:
+        """Prepare a request; None if a row on disk answers it."""
+        prepared = prepare(self._endpoint.model, self._endpoint.identity, request)
+        key_of_id = key_of(prepared.request_id)
+        if self.asked.get(key_of_id) is not None:
+            raise RequestError(f"request {prepared.request_id!r}: asked twice in one run; make request_id unique")
+        key = key_of(prepared.request_id, prepared.digest)
+        self.asked.put(key_of_id, key)
+        if (packed := self._known.get(key)) is None:
+            return prepared
+        reuse = Reuse.unpacked(packed)
+        if not reuse.covers(prepared.max_tokens):
+            return prepared
+        self._meter.reuse(failed=reuse.failed, truncated=reuse.truncated)
+        return None

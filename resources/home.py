@@ -1,0 +1,65 @@
+"""Where a study's files lie.
+
+`MBT_HOME` (default: `.mbt` in the working folder) holds everything; `MBT_LAKE` moves the lake alone, to an object
+store if need be.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """Folders of one study.
+
+    Attributes:
+        root: `MBT_HOME`.
+        study: the study's name.
+    """
+
+    root: Path
+    study: str
+
+    @classmethod
+    def from_environment(cls, study: str) -> Home:
+        """The home that `MBT_HOME` names; `.mbt` in the working folder when it is not set."""
+        return cls(Path(os.environ.get("MBT_HOME") or ".mbt").absolute(), study)
+
+    @property
+    def folder(self) -> Path:
+        """This study's own folder."""
+        return self.root / self.study
+
+    @property
+    def lake(self) -> str:
+        """Root of the lake: `MBT_LAKE` with the study's name below it, or a folder here."""
+        elsewhere = os.environ.get("MBT_LAKE")
+        return f"{elsewhere.rstrip('/')}/{self.study}" if elsewhere else str(self.folder / "lake")
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file."""
+        return self.folder / "mbt.duckdb"
+
+    @property
+    def engine(self) -> Path:
+        """Journals of the generation engine."""
+        return self.folder / "engine"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Trained weights; shared by all studies, since a folder is named by what it was made of."""
+        return self.root / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """Output of payloads and servers."""
+        return self.folder / "logs"
+
+    @property
+    def dagster(self) -> Path:
+        """`DAGSTER_HOME`."""
+        return self.folder / "dagster"

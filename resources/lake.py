@@ -1,0 +1,267 @@
+"""The lake: one Parquet file per table and partition, the only truth.
+
+A partition is written under a temporary name and renamed (object stores: one put), so a reader sees the old rows or
+the new, never half. Nothing takes a lock. Each file's footer says what its rows were made of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import dataframely as dy
+import orjson
+import polars as pl
+from upath import UPath
+
+from partitions.grid import Node, split_key
+from resources.tables import TABLES, Table
+
+FOOTER_KEY = "mbt"
+FAILED_CHECK = "failed check: "
+"""Begins the fingerprint of rows that a blocking check refused: no recipe ever equals it."""
+ROWS_FILE = "rows.parquet"
+SCHEMA_FILE = "_schema.parquet"
+
+
+class LakeError(RuntimeError):
+    """A partition that cannot be written or read; the message names table, partition and what to do."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a partition was made of.
+
+    Attributes:
+        fingerprint: digest of recipe and inputs; equal fingerprints mean that making it again changes nothing.
+        recipe: the settings that its rows depend on.
+        inputs: data version of each parent partition when it was read, by `asset[key]`.
+        run_id: the Dagster run that wrote it.
+        created_at: ISO 8601, UTC.
+    """
+
+    fingerprint: str
+    recipe: dict[str, Any]
+    inputs: dict[str, str]
+    run_id: str = ""
+    created_at: str = ""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A partition as it lies in the lake: its rows' digest, their number and what they were made of."""
+
+    data_version: str
+    rows: int
+    provenance: Provenance
+
+
+class _Hasher(io.RawIOBase):
+    """A sink that digests what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sha = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.sha.update(data)
+        return len(data)
+
+
+def rows_digest(frame: pl.DataFrame) -> str:
+    """Sha256 of the rows, whatever order or chunks they come in; `frame` is sorted by all its plain columns."""
+    order = [name for name, dtype in frame.schema.items() if not dtype.is_nested()]
+    hasher = _Hasher()
+    chunk = frame.sort(order, nulls_last=True).rechunk()
+    chunk.write_ipc_stream(cast(IO[bytes], hasher), compat_level=pl.CompatLevel.oldest())
+    return hasher.sha.hexdigest()
+
+
+class Lake:
+    """Tables under one root folder or object-store prefix.
+
+    Args:
+        root: a path or fsspec URL (`s3://bucket/prefix`).
+        storage_options: handed to fsspec; credentials come from the environment.
+    """
+
+    def __init__(self, root: str | Path, **storage_options: Any):
+        self.root = UPath(str(root), **storage_options)
+
+    def folder(self, table: str) -> UPath:
+        """The folder of a table."""
+        return self.root / table
+
+    def path(self, node: Node) -> UPath:
+        """The file of a partition: `table/dataset=…/variant=…/rows.parquet`."""
+        folder = self.folder(node.asset)
+        if "|" in node.key:
+            dataset, slug = split_key(node.key)
+            folder = folder / f"dataset={dataset}" / f"variant={slug}"
+        elif node.key:
+            folder = folder / f"partition={node.key}"
+        return folder / ROWS_FILE
+
+    def glob(self, table: str) -> str:
+        """A pattern that DuckDB reads a whole table by; temporary files never match it."""
+        return f"{self.folder(table)}/**/*.parquet"
+
+    def exists(self, node: Node) -> bool:
+        """Whether the partition was ever written."""
+        return self.path(node).exists()
+
+    def write(self, node: Node, frame: pl.DataFrame, provenance: Provenance) -> Stored:
+        """Check the rows against the table's schema and put them in place of the old ones.
+
+        Raises:
+            LakeError: the rows do not fit the schema, or the store refuses them; the old rows stay.
+        """
+        frame = checked(node, frame)
+        version = rows_digest(frame)
+        stored = Stored(version, frame.height, provenance)
+        path = self.path(node)
+        try:
+            self._put(path, frame, _footer(stored))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise LakeError(_write_problem(node, path, error)) from error
+        return stored
+
+    def _put(self, path: UPath, frame: pl.DataFrame, footer: dict[str, str]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.protocol not in ("", "file"):
+            buffer = io.BytesIO()
+            frame.write_parquet(buffer, metadata=footer)
+            path.fs.pipe_file(path.path, buffer.getvalue())
+            return
+        target = Path(path.path)
+        temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+        try:
+            frame.write_parquet(temporary, metadata=footer)
+            _sync(temporary)
+            temporary.replace(target)
+            _sync(target.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def read(self, node: Node) -> pl.DataFrame:
+        """The rows of a partition, checked against the table's schema.
+
+        Raises:
+            LakeError: it was never written, is damaged, or does not fit the schema.
+        """
+        path = self.path(node)
+        try:
+            frame = pl.read_parquet(io.BytesIO(path.read_bytes()) if path.protocol not in ("", "file") else path.path)
+        except FileNotFoundError as error:
+            raise LakeError(f"{node} is not in the lake ({path}): materialize it first") from error
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise LakeError(f"{node}: {path} cannot be read as Parquet ({error}): materialize it again") from error
+        return checked(node, frame)
+
+    def stored(self, node: Node) -> Stored | None:
+        """What lies in the lake for a partition, read from the file's footer; None where there is nothing."""
+        path = self.path(node)
+        try:
+            source = path.path if path.protocol in ("", "file") else io.BytesIO(path.read_bytes())
+            footer = pl.read_parquet_metadata(source)
+        except FileNotFoundError:
+            return None
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise LakeError(f"{node}: {path} is damaged ({error}): delete it and materialize it again") from error
+        if FOOTER_KEY not in footer:
+            raise LakeError(f"{node}: {path} was not written by this lake: move it away")
+        content = orjson.loads(footer[FOOTER_KEY])
+        return Stored(content["data_version"], content["rows"], Provenance(**content["provenance"]))
+
+    def keys(self, table: str) -> list[str]:
+        """Partition keys of a table that are in the lake."""
+        return sorted(_key_of(path, table) for path in self.folder(table).glob(f"**/{ROWS_FILE}"))
+
+    def ensure_schema(self, table: str, empty: pl.DataFrame) -> None:
+        """Put an empty file with the table's columns beside its partitions, so that views of it always work."""
+        path = self.folder(table) / SCHEMA_FILE
+        with contextlib.suppress(OSError, pl.exceptions.PolarsError):
+            source = path.path if path.protocol in ("", "file") else io.BytesIO(path.read_bytes())
+            if pl.read_parquet_schema(source) == empty.schema:
+                return
+        self._put(path, empty, {})
+
+
+def _key_of(path: UPath, table: str) -> str:
+    parts = path.parts[path.parts.index(table) + 1 : -1] if table in path.parts else ()
+    return "|".join(part.partition("=")[2] for part in parts)
+
+
+def _footer(stored: Stored) -> dict[str, str]:
+    content = {"data_version": stored.data_version, "rows": stored.rows, "provenance": stored.provenance.__dict__}
+    return {FOOTER_KEY: orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_problem(node: Node, path: UPath, error: OSError | pl.exceptions.PolarsError) -> str:
+    # Polars passes the operating system's error on as text alone.
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
+    advice = "free space there and materialize it again" if full else "check that folder and materialize it again"
+    return f"{node}: cannot write {path}: {error}; the old rows stay: {advice}"
+
+
+def checked(node: Node, frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame in its table's column order.
+
+    Raises:
+        LakeError: a column is missing or has another type, a key repeats, or a value is out of bounds; names table,
+            partition, column and the first bad rows. Tables that SQL declares are taken as they are.
+    """
+    table = TABLES.get(node.asset)
+    if table is None:
+        return frame
+    faults = list(_column_faults(table, frame))
+    if faults:
+        raise LakeError(f"{node}: {'; '.join(faults)}")
+    frame = frame.select(table.column_names())
+    good, failures = table.filter(frame)
+    if good.height < frame.height:
+        raise LakeError(f"{node}: {_rule_faults(table, failures)}")
+    return frame
+
+
+def _column_faults(table: Table, frame: pl.DataFrame) -> Iterator[str]:
+    declared = {name: column.dtype for name, column in table.columns().items()}
+    for name, dtype in declared.items():
+        if name not in frame.columns:
+            yield f"column {name} is missing"
+        elif frame.schema[name] != dtype:
+            yield f"column {name} is {frame.schema[name]}, declared {dtype}"
+    yield from (f"column {name} is not declared" for name in frame.columns if name not in declared)
+
+
+def _rule_faults(table: Table, failures: dy.FailureInfo) -> str:
+    keys = table.primary_key()
+    first = failures.invalid().head(3)
+    rules = ", ".join(f"{rule} ({count} rows)" for rule, count in failures.counts().items())
+    columns = {rule.partition("|")[0] for rule in failures.counts()}
+    shown = [name for name in first.columns if name in {*keys, *columns}]
+    return f"rows break {rules}; first bad rows: {[_short(row) for row in first.select(shown).iter_rows(named=True)]}"
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value[:80] if isinstance(value, str) else value for name, value in row.items()}

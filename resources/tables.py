@@ -1,0 +1,254 @@
+"""The schema of every lake table, declared once: it serves checks on write and read, UI metadata and empty views.
+
+A table's primary key is what its rows are joined by; a column's description shows in the UI.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import dataframely as dy
+
+from partitions.grid import MARTS, SCORES
+
+Table = type[dy.Schema]
+
+_dataset = partial(dy.String, description="dataset of the study")
+_variant = partial(dy.String, description="model__mode")
+_question_id = partial(dy.String, description="the benchmark's own id of the question")
+_rollout_id = partial(dy.Int64, description="number of the rollout of this question, from 1", min=1)
+_digest = partial(dy.String, description="sha256, hex")
+_count = partial(dy.Int64, min=0)
+_rate = partial(dy.Float64, min=0.0, max=1.0)
+
+
+class Questions(dy.Schema):
+    """Questions of a benchmark split, whatever the benchmark."""
+
+    dataset = _dataset()
+    question_id = _question_id(primary_key=True)
+    sample_id = dy.Int64(description="1-based position in the split, for comparison with the reference only", min=1)
+    question = dy.String(description="the question as asked")
+    answer = dy.String(description="gold answer")
+    aliases = dy.List(dy.String(), description="other accepted answers")
+    documents = dy.List(
+        dy.Struct({"title": dy.String(), "sentences": dy.List(dy.String()), "is_supporting": dy.Bool()}),
+        description="what the question is asked about; empty for closed-book questions",
+    )
+    supporting_facts = dy.List(
+        dy.Struct({"title": dy.String(), "sentence": dy.Int64()}),
+        description="sentences that the answer follows from: document title and 0-based sentence",
+    )
+    question_type = dy.String(nullable=True, description="the benchmark's own type")
+    level = dy.String(nullable=True, description="the benchmark's own level")
+    tier = dy.String(description="difficulty", check=lambda c: c.is_in(["easy", "medium", "hard"]))
+    answerable = dy.Bool(description="false where the documents do not hold the answer")
+
+
+class BaseModels(dy.Schema):
+    """Base models, resolved to what exactly they are."""
+
+    variant = _variant(primary_key=True)
+    model = dy.String(description="model of the study")
+    uri = dy.String(description="folder, or hub://repo@revision, or rules://name")
+    revision = dy.String(nullable=True, description="commit on the Hub")
+    digest = _digest(description="sha256 of weights and tokenizer, or of what pins them")
+
+
+class Responses(dy.Schema):
+    """What every table of generated rows holds about its request and reply."""
+
+    response = dy.String(description="the full text, reasoning included")
+    reasoning = dy.String(description="the reasoning alone; empty where there was none")
+    content = dy.String(description="the reply without its reasoning")
+    finish_reason = dy.String(nullable=True, description="stop, length, …; null when the request failed")
+    prompt_tokens = _count(nullable=True, description="tokens of the prompt, by the server")
+    completion_tokens = _count(nullable=True, description="tokens generated, reasoning included, by the server")
+    error = dy.String(nullable=True, description="why the request failed; null when it went well")
+    attempts = _count(description="tries that were made")
+    latency_ms = dy.Float64(nullable=True, description="milliseconds of the last try", min=0)
+    request_digest = _digest(description="identity of the request: model, messages, sampling, seed")
+    prompt_digest = _digest(description="sha256 of the prompt template")
+
+
+class Rollouts(Responses):
+    """Sampled responses, one row per rollout."""
+
+    dataset = _dataset()
+    variant = _variant()
+    question_id = _question_id(primary_key=True)
+    rollout_id = _rollout_id(primary_key=True)
+    checkpoint_digest = _digest(description="digest of the weights that answered")
+
+
+class GoldSolutions(Responses):
+    """The teacher's worked solution of each training question."""
+
+    dataset = _dataset()
+    question_id = _question_id(primary_key=True)
+    solution = dy.String(nullable=True, description="the worked solution; null when the reply held none")
+
+
+class SynthesizedTraces(Responses):
+    """MBT-S: five-phase traces that the teacher wrote from the question alone."""
+
+    dataset = _dataset()
+    variant = _variant()
+    question_id = _question_id(primary_key=True)
+    trace = dy.String(nullable=True, description="the trace; null when the reply held none")
+
+
+class RewrittenTraces(Responses):
+    """Rollouts that the teacher rewrote, into five phases or with no prescribed structure."""
+
+    dataset = _dataset()
+    variant = _variant(description="whose rollouts, and how they were rewritten")
+    question_id = _question_id(primary_key=True)
+    rollout_id = _rollout_id(primary_key=True)
+    trace_id = dy.Int64(primary_key=True, description="number of the rewrite of this rollout, from 1", min=1)
+    trace = dy.String(nullable=True, description="the rewritten trace; null when the reply held none")
+
+
+class TrainingSets(dy.Schema):
+    """What a student is fine-tuned on: prompt and completion."""
+
+    dataset = _dataset()
+    variant = _variant()
+    question_id = _question_id(primary_key=True)
+    rollout_id = dy.Int64(primary_key=True, description="rollout it comes from; 0 for synthesized traces", min=0)
+    trace_id = dy.Int64(primary_key=True, description="trace it comes from; 0 for plain rollouts", min=0)
+    prompt = dy.List(dy.Struct({"role": dy.String(), "content": dy.String()}), description="chat messages")
+    completion = dy.String(description="the text that the loss is taken on")
+
+
+class Checkpoints(dy.Schema):
+    """Registry of every variant's weights."""
+
+    variant = _variant(primary_key=True)
+    model = dy.String(description="model of the study")
+    mode = dy.String(description="mode of the study")
+    kind = dy.String(description="base, prompt, sft, grpo or external")
+    uri = dy.String(description="folder, or hub://repo@revision, or rules://name")
+    digest = _digest(description="sha256 of weights and tokenizer, or of what pins them")
+    parent_digest = _digest(nullable=True, description="digest of the checkpoint that training started from")
+    training_set_digest = _digest(nullable=True, description="digest of the rows that it was trained on")
+
+
+class TrainedCheckpoints(Checkpoints):
+    """Checkpoints that a payload trained, with how training went."""
+
+    rows = _count(description="training rows")
+    steps = _count(description="optimizer steps")
+    final_loss = dy.Float64(nullable=True, description="mean loss of the last steps (nats per token)")
+    seconds = dy.Float64(description="training time in seconds", min=0)
+
+
+class AnswerScores(dy.Schema):
+    """Answer scores of each rollout (no judge), and whether it degenerated."""
+
+    dataset = _dataset()
+    variant = _variant()
+    question_id = _question_id(primary_key=True)
+    rollout_id = _rollout_id(primary_key=True)
+    predicted_answer = dy.String(description="text inside the answer tags; empty when there is none")
+    normalized_prediction = dy.String(description="the prediction as it is compared")
+    answer_found = dy.Bool(description="both answer tags were there")
+    exact_match = _rate(description="1 if the normalised prediction is a gold answer or alias")
+    substring_match = _rate(description="1 if a gold answer or alias stands in the prediction")
+    f1 = _rate(description="best token F1 over gold and aliases, with HotpotQA's yes/no rule")
+    f1_plain = _rate(description="best token F1 without that rule")
+    unscorable_gold = dy.Bool(description="every gold answer is empty after normalisation")
+    completion_tokens = _count(nullable=True, description="response tokens; null when the request failed")
+    truncated = dy.Bool(description="the server stopped for length")
+    looping = dy.Bool(description="a window of 8 tokens repeats at least 6 times")
+    degenerate = dy.Bool(description="truncated or looping")
+    empty_reasoning = dy.Bool(description="a reply without any reasoning")
+    failed = dy.Bool(description="the request itself failed")
+    checkpoint_digest = _digest(description="digest of the weights that answered")
+    scorer_version = dy.String(description="version of the scoring code")
+
+
+class Judged(dy.Schema):
+    """What every judged table holds; a score is null unless `status` is scored."""
+
+    dataset = _dataset()
+    variant = _variant()
+    question_id = _question_id(primary_key=True)
+    rollout_id = _rollout_id(primary_key=True)
+    judge = dy.String(primary_key=True, description="model of the study that judged")
+    status = dy.String(
+        description="scored, unparseable or failed", check=lambda c: c.is_in(["scored", "unparseable", "failed"])
+    )
+    parse_ok = dy.Bool(description="the judge's reply could be parsed")
+    failure = dy.String(nullable=True, description="why there is no score")
+    reply = dy.String(nullable=True, description="the judge's raw reply")
+    attempts = _count(description="tries of the judge request")
+    prompt_digest = _digest(description="sha256 of the prompt template")
+    judge_digest = _digest(description="digest of the judge")
+    checkpoint_digest = _digest(description="digest of the weights that answered")
+    scorer_version = dy.String(description="version of the parser and score")
+    judge_prompt_tokens = _count(nullable=True, description="tokens of the judge's prompt")
+    judge_completion_tokens = _count(nullable=True, description="tokens the judge generated")
+
+
+class JudgeVerdicts(Judged):
+    """Does the predicted answer mean the gold one?"""
+
+    verdict = dy.String(nullable=True, description="A correct, B incorrect, C not attempted")
+    judge_correct = _rate(nullable=True, description="1 for A, 0 for B and C")
+
+
+class AnswerHits(Judged):
+    """Does the reasoning derive the gold answer anywhere?"""
+
+    answer_hit = _rate(nullable=True, description="1 if the judge says that the reasoning derives the gold answer")
+    substring_hit = _rate(description="1 if a gold answer or alias stands in the reasoning, case-folded")
+
+
+class RrpScores(Judged):
+    """Reach-Redundancy Profile of each reasoning trace."""
+
+    answer_paragraph = _count(nullable=True, description="paragraph that first derives the gold answer; 0 if none")
+    first_correct = dy.Int64(nullable=True, description="sentences up to the end of that paragraph; -1 if none")
+    redundant_paragraphs = dy.List(dy.Int64(), nullable=True, description="numbers of redundant paragraphs")
+    redundant_sentences = _count(nullable=True, description="sentences in them")
+    total_sentences = _count(nullable=True, description="sentences of the trace")
+    redundant_fraction = _rate(nullable=True, description="redundant share of the sentences (δ)")
+    arrival = _rate(nullable=True, description="share of the trace until the answer is derived (ρ)")
+    regulation = _rate(nullable=True, description="harmonic mean of 1 − ρ and 1 − δ (R)")
+    confidence = _rate(nullable=True, description="the judge's confidence")
+
+
+class MqiScores(Judged):
+    """Metacognitive quality of each reasoning trace."""
+
+    l_obs = dy.Int64(nullable=True, description="observed level, 0 to 5", min=0, max=5)
+    phases = dy.List(dy.Int64(), nullable=True, description="phases that are there, 1 to 5")
+    confidence = _rate(nullable=True, description="the judge's confidence in the final answer")
+    tier = dy.String(description="difficulty tier of the question")
+
+
+TABLES: dict[str, Table] = {
+    "train_questions": Questions,
+    "validation_questions": Questions,
+    "base_models": BaseModels,
+    "train_rollouts": Rollouts,
+    "gold_solutions": GoldSolutions,
+    "synthesized_traces": SynthesizedTraces,
+    "rewritten_traces": RewrittenTraces,
+    "training_sets": TrainingSets,
+    "sft_checkpoints": TrainedCheckpoints,
+    "grpo_checkpoints": TrainedCheckpoints,
+    "checkpoints": Checkpoints,
+    "validation_rollouts": Rollouts,
+    "answer_scores": AnswerScores,
+    "judge_verdicts": JudgeVerdicts,
+    "answer_hits": AnswerHits,
+    "rrp_scores": RrpScores,
+    "mqi_scores": MqiScores,
+}
+"""Tables whose schema is fixed here. `cell_metrics` and the marts take theirs from their SQL."""
+
+SQL_TABLES = ("cell_metrics", *MARTS)
+LAKE_TABLES = (*TABLES, *SQL_TABLES)
+JUDGED_TABLES = SCORES[1:]

@@ -1,0 +1,18 @@
+import pytest
+from small import SMALL, run, teacher_units
+
+from mbt_assets.definitions import build_platform
+from partitions.study_file import parse_study
+from resources.home import Home
+
+
+@pytest.fixture(scope="session")
+def small_study():
+    return parse_study(SMALL)
+
+
+@pytest.fixture(scope="session")
+def made(small_study, tmp_path_factory):
+    """The small study with the teacher's cells made, and what the runner said of it."""
+    platform = build_platform(small_study, Home(tmp_path_factory.mktemp("home"), "small"))
+    return platform, run(platform, teacher_units(platform))

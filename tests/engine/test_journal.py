@@ -1,0 +1,255 @@
+"""The journal: what is committed stays, whatever happens to the writer, and one row per request comes out."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resources.engine import FolderBusyError, JournalError, responses
+from resources.engine import segments as segments_module
+from resources.engine.columns import column
+from resources.engine.journal import Journal
+from resources.engine.keytable import KeyTable, key_of
+from resources.engine.rows import SCHEMA, Reuse, Row
+
+
+def row(number: int, text: str = "text", digest: str = "d") -> Row:
+    return Row(
+        request_id=f"r{number}", response=text, reasoning=None, content=text, finish_reason="stop", prompt_tokens=1,
+        completion_tokens=2, reasoning_tokens=None, cached_tokens=None, error=None, error_kind=None, transient=False,
+        attempts=1, latency_ms=1.0, request_digest=digest, max_tokens=None, model="m",
+    )  # fmt: skip
+
+
+def asked(numbers: range, digest: str = "d") -> KeyTable:
+    table = KeyTable()
+    for number in numbers:
+        table.put(key_of(f"r{number}"), key_of(f"r{number}", digest))
+    return table
+
+
+def texts(folder: Path) -> dict[str, str]:
+    frame = responses(folder).collect()
+    assert frame["request_id"].is_unique().all()
+    return dict(zip(frame["request_id"], frame["response"], strict=True))
+
+
+@given(st.dictionaries(st.integers(1, (1 << 64) - 1), st.integers(0, (1 << 64) - 1), max_size=3000))
+def test_the_key_table_is_a_dict(pairs):
+    table = KeyTable()
+    for key, value in pairs.items():
+        table.put(key, 0)
+        table.put(key, value)
+    assert dict(table.items()) == pairs
+    assert len(table) == len(pairs)
+    assert all(table.get(key) == value for key, value in pairs.items())
+    assert table.get(next(key for key in range(1, 5000) if key not in pairs)) is None
+
+
+def test_the_schema_and_the_row_name_the_same_columns():
+    assert tuple(SCHEMA.names) == Row._fields
+
+
+@pytest.mark.parametrize(
+    ("terms", "covered", "not_covered"),
+    [
+        (("stop", 100, 40, None, False), [40, 50, 100, 1000, None], [39, 1]),
+        (("stop", None, None, None, False), [1, 100, None], []),
+        (("length", 100, 100, None, False), [100], [101, 1000, None, 99]),
+        (("length", None, 100, None, False), [100, 1000, None], [99]),
+        ((None, 100, None, "bad_request", False), [100], [99, 101, None]),
+        ((None, None, None, "context_too_long", False), [None], [100]),
+        ((None, 100, None, "content_filter", False), [1, 100, None], []),
+        ((None, 100, None, "rate_limited", True), [], [1, 100, None]),
+    ],
+)
+def test_a_row_is_reused_under_the_token_limits_that_it_answers(terms, covered, not_covered):
+    reuse = Reuse.of(*terms)
+    assert Reuse.unpacked(reuse.packed()) == reuse
+    assert all(reuse.covers(limit) for limit in covered)
+    assert not any(reuse.covers(limit) for limit in not_covered)
+
+
+values = {
+    pa.string(): st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+    pa.int64(): st.integers(-(1 << 63), (1 << 63) - 1),
+    pa.float64(): st.floats(allow_nan=False),
+    pa.bool_(): st.booleans(),
+}
+
+
+@pytest.mark.parametrize("kind", values, ids=str)
+@given(data=st.data())
+def test_values_come_back_out_of_a_column(kind, data):
+    given_values = data.draw(st.lists(st.none() | values[kind], max_size=40))
+    array = column(given_values, kind)
+    array.validate(full=True)
+    assert array.to_pylist() == given_values
+
+
+def test_committed_rows_are_there_for_the_next_run(tmp_path):
+    with Journal(tmp_path) as journal:
+        journal.commit([row(0), row(1)])
+        journal.commit([row(2)])
+    with Journal(tmp_path) as journal:
+        known = journal.reusable()
+        assert all(known.get(key_of(f"r{number}", "d")) is not None for number in range(3))
+        assert known.get(key_of("r0", "other")) is None
+
+
+def test_the_end_is_one_row_per_request_asked_and_the_newest(tmp_path):
+    with Journal(tmp_path) as journal:
+        journal.commit([row(number, "old") for number in range(10)])
+        journal.commit([row(number, "new") for number in range(5)])
+        journal.commit([row(3, "other settings", digest="e")])
+        journal.finish(asked(range(8)))
+        assert not journal._segments.segments
+    assert texts(tmp_path) == {f"r{number}": "new" if number < 5 else "old" for number in range(8)}
+
+
+def test_nothing_is_written_when_nothing_changed(tmp_path):
+    with Journal(tmp_path) as journal:
+        journal.commit([row(number) for number in range(10)])
+        journal.finish(asked(range(10)))
+    part = tmp_path / "responses" / "part-00000.parquet"
+    before = part.stat().st_mtime_ns
+    with Journal(tmp_path) as journal:
+        journal.finish(asked(range(10)))
+        assert part.stat().st_mtime_ns == before
+        journal.finish(asked(range(9)))
+    assert len(texts(tmp_path)) == 9
+
+
+def test_a_run_without_requests_leaves_an_empty_table(tmp_path):
+    with Journal(tmp_path) as journal:
+        journal.finish(asked(range(0)))
+    assert responses(tmp_path).collect().shape == (0, len(SCHEMA.names))
+
+
+def test_a_request_without_a_row_is_no_end(tmp_path):
+    with Journal(tmp_path) as journal:
+        journal.commit([row(0)])
+        with pytest.raises(JournalError, match="2 requests have no row"):
+            journal.finish(asked(range(3)))
+    with pytest.raises(JournalError, match="run it"):
+        responses(tmp_path)
+
+
+def test_many_small_segments_become_few(tmp_path):
+    with Journal(tmp_path) as journal:
+        for number in range(segments_module.FAN_IN * 3 + 5):
+            journal.commit([row(number)])
+        assert len(list((tmp_path / "segments").iterdir())) == 3 + 5
+        journal.finish(asked(range(segments_module.FAN_IN * 3 + 5)))
+    assert len(texts(tmp_path)) == segments_module.FAN_IN * 3 + 5
+
+
+def test_large_segments_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments_module, "MERGE_BYTES", 1000)
+    with Journal(tmp_path) as journal:
+        for number in range(segments_module.FAN_IN + 1):
+            journal.commit([row(number)])
+        assert len(journal._segments.segments) == segments_module.FAN_IN + 1
+
+
+def test_row_groups_are_bounded(tmp_path):
+    letters = random.Random(1)
+    with Journal(tmp_path) as journal:
+        for start in range(0, 60, 20):
+            journal.commit([row(n, letters.randbytes(250_000).hex()) for n in range(start, start + 20)])
+        journal.finish(asked(range(60)))
+    metadata = pq.read_metadata(tmp_path / "responses" / "part-00000.parquet")
+    assert metadata.num_row_groups > 2
+    assert len(texts(tmp_path)) == 60
+
+
+def test_unfinished_files_are_ignored_and_removed(tmp_path):
+    with Journal(tmp_path) as journal:
+        journal.commit([row(0)])
+    halves = [
+        tmp_path / "segments" / "segment-0-0000000002-0000000002.parquet.tmp",
+        tmp_path / "responses" / "part-00000.parquet.tmp",
+    ]
+    for half in halves:
+        half.write_bytes(b"PAR1 and then the power went")
+    with Journal(tmp_path) as journal:
+        journal.finish(asked(range(1)))
+    assert not any(half.exists() for half in halves)
+    assert len(texts(tmp_path)) == 1
+
+
+def test_a_damaged_segment_is_named(tmp_path):
+    with Journal(tmp_path) as journal:
+        journal.commit([row(0)])
+    segment = next((tmp_path / "segments").iterdir())
+    segment.write_bytes(b"not Parquet at all")
+    with pytest.raises(JournalError, match=segment.name), Journal(tmp_path):
+        pass
+    with pytest.raises(JournalError):  # and the lock is free again
+        Journal(tmp_path).__enter__()
+
+
+def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path):
+    with Journal(tmp_path), pytest.raises(FolderBusyError, match=f"pid {os.getpid()} "), Journal(tmp_path):
+        pass
+    with Journal(tmp_path):
+        pass
+
+
+def test_the_lock_of_a_killed_writer_is_free(tmp_path):
+    script = "import sys; from pathlib import Path; from resources.engine.journal import Journal\n"
+    script += "with Journal(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(FolderBusyError, match=f"pid {holder.pid} "), Journal(tmp_path):
+        pass
+    holder.kill()
+    holder.communicate()
+    with Journal(tmp_path) as journal:
+        journal.commit([row(0)])
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(JournalError, match="cannot be written"), Journal(tmp_path / "file"):
+        pass
+
+
+def test_a_full_disk_is_one_clear_error_and_loses_nothing_committed(tmp_path, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with Journal(tmp_path) as journal:
+        journal.commit([row(0)])
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(JournalError, match="No space left"):
+                journal.commit([row(1)])
+        assert len(list((tmp_path / "segments").iterdir())) == 1
+        journal.commit([row(2)])
+    with Journal(tmp_path) as journal:
+        known = journal.reusable()
+    assert [known.get(key_of(f"r{number}", "d")) is not None for number in range(3)] == [True, False, True]
+
+
+def test_killed_at_each_step_it_heals(tmp_path):
+    """A real SIGKILL before and after each rename, unlink and sync of two whole runs; see the program."""
+    program = Path(__file__).with_name("kill_each_step.py")
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, program, tmp_path], capture_output=True, text=True, timeout=120, cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[0]) > 40

@@ -1,0 +1,183 @@
+"""Resuming: a rerun sends what is missing or changed and nothing else, however the last run ended."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MBT_GENERATE = "import typer; from mbt_assets.cli.generate import generate; typer.run(generate)"
+
+
+def test_a_rerun_sends_nothing(kit, serve, tmp_path):
+    server = serve()
+    kit.run(server, kit.ask(200), tmp_path)
+    before = kit.rows_of(tmp_path)
+    summary = kit.run(server, kit.ask(200), tmp_path)
+    assert (summary.sent, summary.reused, summary.ok) == (0, 200, 200)
+    assert kit.rows_of(tmp_path) == before
+
+
+def test_only_what_changed_is_sent_and_replaced(kit, serve, tmp_path):
+    server = serve()
+    kit.run(server, kit.ask(200), tmp_path)
+    requests = kit.ask(200)
+    requests[50:60] = kit.ask(60, seed=2)[50:]
+    summary = kit.run(server, requests, tmp_path)
+    assert (summary.sent, summary.reused) == (10, 190)
+    rows = kit.rows_of(tmp_path)
+    assert {row_id for row_id, row in rows.items() if "at seed 2" in row["response"]} == {
+        f"r{i}" for i in range(50, 60)
+    }
+    back = kit.run(server, kit.ask(200), tmp_path)
+    assert (back.sent, back.reused) == (10, 190)
+
+
+def test_what_is_no_longer_asked_for_goes_and_what_is_new_comes(kit, serve, tmp_path):
+    server = serve()
+    kit.run(server, kit.ask(100), tmp_path)
+    summary = kit.run(server, kit.ask(150)[80:], tmp_path)
+    assert (summary.total, summary.sent, summary.reused) == (70, 50, 20)
+    assert set(kit.rows_of(tmp_path)) == {f"r{i}" for i in range(80, 150)}
+
+
+def test_another_model_digest_reuses_nothing(kit, serve, tmp_path):
+    from resources.engine import Endpoint, generate
+
+    url = serve().base_url
+    generate(kit.ask(20), Endpoint(url, "tiny", "weights 1"), tmp_path)
+    assert generate(kit.ask(20), Endpoint(url, "renamed", "weights 1"), tmp_path).reused == 20
+    assert generate(kit.ask(20), Endpoint(url, "tiny", "weights 2"), tmp_path).sent == 20
+
+
+def test_a_raised_token_limit_sends_only_what_was_truncated(kit, serve, tmp_path):
+    server = serve()
+
+    def ask(limit: int) -> list:
+        requests = kit.ask(15, max_tokens=limit)
+        for request in requests[:5]:
+            request.messages[0]["content"] = "word " * 50
+        return requests
+
+    summary = kit.run(server, ask(30), tmp_path)
+    assert (summary.ok, summary.truncated) == (15, 5)
+    summary = kit.run(server, ask(1000), tmp_path)
+    assert (summary.sent, summary.reused, summary.truncated) == (5, 10, 0)
+    assert {row["finish_reason"] for row in kit.rows_of(tmp_path).values()} == {"stop"}
+
+
+def test_force_sends_everything(kit, serve, tmp_path):
+    server = serve()
+    kit.run(server, kit.ask(50), tmp_path)
+    summary = kit.run(server, kit.ask(50), tmp_path, force=True)
+    assert (summary.sent, summary.reused) == (50, 0)
+    assert len(kit.rows_of(tmp_path)) == 50
+
+
+def write_requests(path: Path, requests: list) -> Path:
+    rows = ({"request_id": r.request_id, "messages": r.messages, "sampling": r.sampling} for r in requests)
+    path.write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    return path
+
+
+def start(server, requests: Path, folder: Path, *more: str, python: list[str] | None = None) -> subprocess.Popen:
+    command = [*(python or [sys.executable, "-c", MBT_GENERATE]), str(requests), "--base-url", server.base_url]
+    command += ["--model", "tiny", "--model-digest", "digest", "--out", str(folder), "--concurrency", "16", *more]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def same(row: dict) -> dict:
+    """A row less what no two runs share."""
+    return {name: value for name, value in row.items() if name not in ("latency_ms", "attempts")}
+
+
+def test_killed_a_dozen_times_it_ends_as_if_undisturbed(kit, serve, tmp_path):
+    requests, server, dice = kit.ask(2500), serve(latency=0.02), random.Random(5)
+    path = write_requests(tmp_path / "requests.jsonl", requests)
+    for _ in range(12):
+        before = sum(server.asked.values())
+        process = start(server, path, tmp_path / "killed")
+        while sum(server.asked.values()) == before and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(dice.uniform(0.0, 0.8))
+        process.kill()
+        process.communicate()
+        if process.returncode != -signal.SIGKILL:  # It came to its end first; there is nothing left to disturb.
+            break
+    last = start(server, path, tmp_path / "killed", "--json")
+    out, err = last.communicate(timeout=60)
+    assert last.returncode == 0, err
+    summary = orjson.loads(out)
+    assert (summary["total"], summary["ok"]) == (2500, 2500)
+    assert summary["reused"] > 0
+    kit.run(server, requests, tmp_path / "undisturbed")
+    killed, undisturbed = kit.rows_of(tmp_path / "killed"), kit.rows_of(tmp_path / "undisturbed")
+    assert len(killed) == 2500
+    assert all(same(row) == same(undisturbed[request_id]) for request_id, row in killed.items())
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_stopped_it_commits_what_it_has_and_says_so(kit, serve, tmp_path, name):
+    server = serve(latency=0.05)
+    path = write_requests(tmp_path / "requests.jsonl", kit.ask(5000))
+    process = start(server, path, tmp_path / "out")
+    while sum(server.asked.values()) < 200:
+        time.sleep(0.005)
+    process.send_signal(getattr(signal, name))
+    began = time.monotonic()
+    _, err = process.communicate(timeout=10)
+    assert time.monotonic() - began < 3
+    assert process.returncode == 130, err
+    assert "are kept" in err
+    assert "Traceback" not in err
+    answered = sum(server.asked.values())
+    summary = kit.run(server, kit.ask(answered), tmp_path / "out")
+    assert summary.total == answered
+
+
+def test_the_command_line_refuses_a_folder_in_use(kit, serve, tmp_path):
+    server = serve(latency=0.05)
+    path = write_requests(tmp_path / "requests.jsonl", kit.ask(5000))
+    first = start(server, path, tmp_path / "out")
+    while not server.asked:
+        time.sleep(0.005)
+    second = start(server, path, tmp_path / "out")
+    _, err = second.communicate(timeout=20)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2
+    assert f"pid {first.pid} " in err
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from resources.engine import Endpoint, EngineOptions, Request, generate
+def requests(count):
+    for i in range(count):
+        yield Request(f"r{i}", [{"role": "user", "content": f"{i} " + "word " * 600}], {"seed": i})
+count = int(sys.argv[2])
+summary = generate(requests(count), Endpoint(sys.argv[1], "tiny"), Path(sys.argv[3]), EngineOptions(concurrency=64))
+assert summary.ok == count, summary
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_requests(serve, tmp_path):
+    server = serve(latency=0.0, remember=False)
+    peaks = []
+    for count in (2_000, 12_000):
+        command = [sys.executable, "-c", MEASURE, server.base_url, str(count), str(tmp_path / str(count))]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout))
+    assert peaks[1] < peaks[0] + 100, peaks

@@ -1,0 +1,142 @@
+import textwrap
+
+import pytest
+
+from partitions.grid import Grid
+from partitions.study_file import StudyError, load_study, packaged_studies, parse_study
+
+MINIMAL = """
+name: small
+datasets:
+  trails: {benchmark: trails}
+training_datasets: [trails]
+models:
+  tiny:
+    role: student
+    source: {kind: embedded}
+    server: {kind: student}
+    modes: [base, mbt-s]
+  rule-teacher:
+    role: teacher
+    source: {kind: rules}
+    server: {kind: rules, name: rule-teacher}
+teacher: rule-teacher
+judges: [rule-teacher]
+"""
+
+
+def refused(text):
+    with pytest.raises(StudyError) as caught:
+        parse_study(text, "my.yaml")
+    return str(caught.value)
+
+
+def line_of(text, part):
+    return next(number for number, line in enumerate(text.splitlines(), 1) if part in line)
+
+
+@pytest.mark.parametrize("name", packaged_studies())
+def test_every_packaged_study_loads(name):
+    assert load_study(name).name == name
+
+
+def test_the_paper_study_is_the_published_matrix():
+    study = load_study("paper")
+    assert len(study.variants) == 46
+    assert len(Grid(study).keys("cell_metrics")) == 138
+    assert [len(study.models[name].modes) for name in study.students] == [15, 15, 15]
+    sources = [study.models[name].source.repo for name in [*study.students, study.teacher, *study.judges]]
+    assert sources == [
+        "Qwen/Qwen3-0.6B",
+        "Qwen/Qwen3-1.7B",
+        "Qwen/Qwen3-4B",
+        "openai/gpt-oss-120b",
+        "google/gemma-4-31B-it",
+    ]
+    trl = study.sft.trl
+    assert trl["per_device_train_batch_size"] * trl["gradient_accumulation_steps"] * 4 == 128
+    assert study.sampling_of("gpt-oss-120b").reasoning_effort == "high"
+    assert study.sampling_of("qwen3-4b").max_tokens == 32_768
+
+
+def test_a_minimal_study_is_enough():
+    assert parse_study(MINIMAL).variants == ["tiny__base", "tiny__mbt-s"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part", "why"),
+    [
+        ("mbt-s]", "mbt-x]", "modes: [base, mbt-x]", "unknown mode 'mbt-x'"),
+        ("teacher: rule-teacher", "teacher: gpt", "teacher: gpt", "model 'gpt' has no entry under models"),
+        ("judges: [rule-teacher]", "judges: [gemma]", "judges: [gemma]", "model 'gemma' has no entry"),
+        (
+            "training_datasets: [trails]",
+            "training_datasets: [hotpot]",
+            "training_datasets: [hotpot]",
+            "'hotpot' has no",
+        ),
+        ("  trails: {", "  tra|ils: {", "tra|ils: {", "must not be empty or contain |"),
+        ("  tiny:", "  ti/ny:", "ti/ny:", "must not be empty or contain /"),
+        ("  tiny:", "  ti...ny:", "ti...ny:", "must not be empty or contain ..."),
+        ("name: small", "name: a,b", "name: a,b", "must not be empty or contain ,"),
+        ("modes: [base, mbt-s]", "modes: [mbt-s]", "modes: [mbt-s]", "has modes but no base"),
+        ("modes: [base, mbt-s]", "modes: [base, mbt-s-grpo]", "mbt-s-grpo", "starts from 'mbt-s'"),
+        ("modes: [base, mbt-s]", "modes: [base, base]", "modes: [base, base]", "stands twice"),
+        ("role: student", "role: pupil", "role: pupil", "Input should be"),
+        ("name: small", "name: small\ntypo: 1", "typo: 1", "Extra inputs"),
+        ("name: small", "name: small\nseed: x", "seed: x", "valid integer"),
+        ("teacher: rule-teacher", "teacher: rule-teacher\nteacher: tiny", "teacher: tiny", "stands twice"),
+    ],
+)
+def test_a_mistake_is_refused_with_its_line_and_the_reason(old, new, part, why):
+    text = MINIMAL.replace(old, new, 1)
+    message = refused(text)
+    assert f"my.yaml:{line_of(text, part)}:" in message
+    assert why in message
+
+
+def test_all_faults_are_listed_at_once():
+    message = refused(MINIMAL.replace("mbt-s]", "nope]").replace("teacher: rule-teacher", "teacher: nobody"))
+    assert len(message.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("", "holds none"), ("- a\n- b", "holds none"), ("name: [", "not YAML"), ("a: b: c", "not YAML")],
+)
+def test_what_is_no_study_at_all_is_said_plainly(text, why):
+    assert why in refused(text)
+
+
+def test_an_unknown_name_lists_the_packaged_studies(monkeypatch):
+    monkeypatch.setenv("MBT_STUDY", "nowhere")
+    with pytest.raises(StudyError, match=r"no study 'nowhere'.*embedded.*paper"):
+        load_study()
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyError, match="cannot be read"):
+        load_study(str(path))
+
+
+def test_a_model_s_own_settings_win_over_the_study_s():
+    study = parse_study(
+        MINIMAL.replace("modes: [base, mbt-s]", "modes: [base, mbt-s]\n    sampling: {temperature: 0.1}")
+        + textwrap.dedent("""
+        sampling: {temperature: 0.6, top_k: 20}
+        sft: {trl: {learning_rate: 0.1, max_steps: 5}, by_mode: {mbt-s: {max_steps: 9}}}
+        """)
+    )
+    assert study.sampling_of("tiny").model_dump(exclude_none=True) == {"temperature": 0.1, "top_k": 20, "extra": {}}
+    assert study.training_of("tiny", "sft").trl_of("mbt-s") == {"learning_rate": 0.1, "max_steps": 9}
+
+
+def test_a_study_means_the_same_after_it_travelled_as_json():
+    study = load_study("paper")
+    again = type(study).model_validate_json(study.model_dump_json())
+    assert again == study
+    assert again.sampling_of("gemma-4-31b-it", again.judge_sampling) == study.sampling_of(
+        "gemma-4-31b-it", study.judge_sampling
+    )

@@ -1,0 +1,85 @@
+import polars as pl
+import pytest
+
+from partitions.study_file import load_study
+from resources import warehouse
+from resources.lake import Lake
+from resources.tables import SQL_TABLES
+from resources.warehouse import QueryError
+
+
+@pytest.fixture
+def built(tmp_path):
+    lake = Lake(tmp_path / "lake")
+    for table in SQL_TABLES:
+        lake.ensure_schema(table, pl.DataFrame(schema={"dataset": pl.String}))
+    path = tmp_path / "mbt.duckdb"
+    warehouse.build(
+        path, lake, load_study("embedded"), {"aes": ("It's a mart.", {"dataset": "which one", "nope": "x"})}
+    )
+    return path
+
+
+def asked(path, sql):
+    with warehouse.reading(path) as connection:
+        return warehouse.query(connection, sql)
+
+
+def test_variants_and_settings_are_there(built):
+    frame = asked(built, "SELECT variant, base_variant FROM variants WHERE mode = 'mbt-r'")
+    assert frame.rows() == [("tiny__mbt-r", "tiny__base")]
+    assert asked(built, "SELECT alpha, beta, gamma, primary_judge FROM settings").rows() == [
+        (1.0, 3.0, 5.0, "rule-judge")
+    ]
+
+
+def test_descriptions_stand_in_the_catalogue(built):
+    frame = asked(built, "SELECT comment FROM duckdb_views() WHERE view_name = 'aes'")
+    assert frame.rows() == [("It's a mart.",)]
+    frame = asked(built, "SELECT comment FROM duckdb_columns() WHERE table_name = 'aes' AND column_name = 'dataset'")
+    assert frame.rows() == [("which one",)]
+
+
+@pytest.mark.parametrize(
+    "sql", ["SHOW TABLES", "DESCRIBE aes", "SUMMARIZE variants", "EXPLAIN SELECT 1", "WITH a AS (SELECT 1) FROM a"]
+)
+def test_all_kinds_of_reading_are_allowed(built, sql):
+    assert asked(built, sql).height > 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("DROP VIEW aes", "read-only: DROP is not allowed"),
+        ("COPY variants TO '/tmp/never.csv'", "read-only: COPY"),
+        ("ATTACH 'x.db'", "read-only: ATTACH"),
+        ("SELECT 1; SELECT 2", "one SQL statement; this is 2"),
+        ("", "one SQL statement; this is 0"),
+        ("SELEC 1", "syntax error"),
+        ("SELECT * FROM nowhere", "nowhere"),
+    ],
+)
+def test_anything_else_is_refused_with_one_clear_message(built, sql, why):
+    with pytest.raises(QueryError, match=why):
+        asked(built, sql)
+
+
+def test_a_missing_warehouse_says_how_to_get_one(tmp_path):
+    with pytest.raises(QueryError, match="run `mbt demo`"), warehouse.reading(tmp_path / "none.duckdb"):
+        pass
+
+
+def test_it_can_be_deleted_and_rebuilt(built, tmp_path):
+    built.unlink()
+    counts = warehouse.build(built, Lake(tmp_path / "lake"), load_study("embedded"), {})
+    assert counts["aes"] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "mbt.duckdb"]
+
+
+def test_a_build_that_fails_leaves_the_old_file(built, tmp_path, monkeypatch):
+    monkeypatch.setattr(warehouse, "_count", lambda *_: 1 / 0)
+    before = built.stat().st_ino
+    with pytest.raises(ZeroDivisionError):
+        warehouse.build(built, Lake(tmp_path / "lake"), load_study("embedded"), {})
+    assert built.stat().st_ino == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "mbt.duckdb"]

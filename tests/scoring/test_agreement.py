@@ -1,0 +1,45 @@
+"""McNemar and Cohen's kappa against known values."""
+
+from __future__ import annotations
+
+import pytest
+
+from mbt_assets.scoring.agreement import agreement, cohen_kappa, mcnemar_p
+
+
+def test_mcnemar_is_exact_for_few_discordant_questions():
+    # b + c = 6: 2 * (C(6,0) + C(6,1)) / 64 = 14/64
+    assert mcnemar_p(5, 1) == mcnemar_p(1, 5) == 14 / 64
+    assert mcnemar_p(0, 5) == 2 / 32
+    assert mcnemar_p(3, 3) == 1.0  # twice the lower tail is above 1
+    assert mcnemar_p(10, 14) == pytest.approx(0.5412561893463135)  # scipy.stats.binomtest(10, 24).pvalue
+
+
+def test_mcnemar_is_chi_squared_with_correction_for_many():
+    # (|121 - 59| - 1)^2 / 180 = 20.672; one degree of freedom
+    assert mcnemar_p(121, 59) == pytest.approx(5.4497e-06, rel=1e-3)
+    # (|15 - 10| - 1)^2 / 25 = .64 -> p = .4237
+    assert mcnemar_p(15, 10) == pytest.approx(0.4237, abs=1e-4)
+
+
+def test_mcnemar_says_nothing_without_discordant_questions():
+    assert mcnemar_p(0, 0) is None
+    with pytest.raises(ValueError, match="negative"):
+        mcnemar_p(-1, 3)
+
+
+def test_kappa_of_the_textbook_table():
+    # 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no: p_o = .7, p_e = .5 * .6 + .5 * .4 = .5, kappa = .4
+    first = ["yes"] * 25 + ["no"] * 25
+    second = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    assert agreement(first, second) == pytest.approx(0.7)
+    assert cohen_kappa(first, second) == pytest.approx(0.4)
+
+
+def test_kappa_at_its_ends():
+    assert cohen_kappa([0, 1, 2], [0, 1, 2]) == 1.0
+    assert cohen_kappa([0, 1], [1, 0]) == -1.0
+    assert cohen_kappa([1, 1], [1, 1]) is None  # one label throughout: chance alone explains it
+    assert cohen_kappa([], []) is None and agreement([], []) is None
+    with pytest.raises(ValueError, match="argument 2"):
+        cohen_kappa([1], [1, 2])
