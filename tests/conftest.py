@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from small import SMALL, run, teacher_units
 
@@ -16,3 +18,14 @@ def made(small_study, tmp_path_factory):
     """The small study with the teacher's cells made, and what the runner said of it."""
     platform = build_platform(small_study, Home(tmp_path_factory.mktemp("home"), "small"))
     return platform, run(platform, teacher_units(platform))
+
+
+@pytest.fixture(autouse=True)
+def same_dagster_home():
+    """Give `DAGSTER_HOME` back as it was: commands set it for their process, which here is that of all tests."""
+    before = os.environ.get("DAGSTER_HOME")
+    yield
+    if before is None:
+        os.environ.pop("DAGSTER_HOME", None)
+    else:
+        os.environ["DAGSTER_HOME"] = before

@@ -6,6 +6,7 @@ import pytest
 from small import run, teacher_units
 
 from mbt_assets import prompts
+from mbt_assets.cli.instance import open_instance
 from mbt_assets.staleness import assess
 from partitions.grid import Node
 from resources import warehouse
@@ -60,7 +61,7 @@ def test_the_report_escapes_and_holds_every_mart(made):
 
 def test_headline_figures_and_the_schema_are_metadata(made):
     platform, _ = made
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(platform.home) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("cell_metrics"))
     shown = event.asset_materialization.metadata
     assert shown["exact_match"].value == 1.0

@@ -3,6 +3,7 @@
 import dagster as dg
 from small import run, teacher_units
 
+from mbt_assets.cli.instance import open_instance
 from mbt_assets.definitions import build_platform
 from partitions.grid import Node
 from resources.home import Home
@@ -13,7 +14,7 @@ def test_a_whole_variant_is_brought_up_to_date_by_one_job(made):
     node = Node("answer_scores", "wide|rule-teacher__base")
     platform.artifacts.lake.path(node).unlink()
     job = platform.definitions().resolve_job_def("whole_variant")
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(platform.home) as instance:
         result = job.execute_in_process(instance=instance, partition_key="rule-teacher__base")
         assert result.success
         remade = instance.get_runs(filters=dg.RunsFilter(tags={"mbt/unit": "cell[wide|rule-teacher__base]"}))
@@ -27,7 +28,7 @@ def test_its_run_fails_with_the_reason_when_a_part_does(small_study, tmp_path):
     platform = build_platform(small_study.model_copy(update={"datasets": datasets}), Home(tmp_path, "small"))
     run(platform, teacher_units(platform))
     job = platform.definitions().resolve_job_def("whole_variant")
-    with dg.DagsterInstance.get() as instance:
+    with open_instance(platform.home) as instance:
         result = job.execute_in_process(instance=instance, partition_key="rule-teacher__base", raise_on_error=False)
     assert not result.success
     failure = next(event for event in result.all_events if event.is_step_failure)
