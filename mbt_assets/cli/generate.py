@@ -28,9 +28,17 @@ def generate(
         Path,
         typer.Argument(help="JSONL or Parquet file of rows {request_id, messages, sampling?}.", show_default=False),
     ],
-    base_url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1.")],
+    base_url: Annotated[
+        list[str],
+        typer.Option(
+            help="OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1. Several of the same model share the load."
+        ),
+    ],
     model: Annotated[str, typer.Option(help="Name under which the endpoint serves the model.")],
-    out: Annotated[Path, typer.Option(help="Folder for the rows; run again with the same one to resume.")],
+    out: Annotated[
+        str,
+        typer.Option(help="Folder for the rows, or s3://bucket/prefix; run again with the same one to resume."),
+    ],
     concurrency: Annotated[int, typer.Option(min=1, help="Most requests under way at once.")] = 64,
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
     model_digest: Annotated[
@@ -41,6 +49,26 @@ def generate(
     timeout: Annotated[float, typer.Option(help="Seconds for one attempt.")] = 600.0,
     max_attempts: Annotated[int, typer.Option(min=1, help="Attempts for one request.")] = 6,
     give_up: Annotated[float, typer.Option(help="Seconds to wait for an endpoint that is down.")] = 600.0,
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch",
+            help="Use the endpoint's Batch API: often cheaper, answered within a day. Stopped, the same command "
+            "collects what it had submitted.",
+        ),
+    ] = False,
+    requests_per_minute: Annotated[
+        float | None, typer.Option(help="Most requests a minute, of each endpoint. [default: no limit]")
+    ] = None,
+    tokens_per_minute: Annotated[
+        float | None, typer.Option(help="Most tokens in and out a minute, of each endpoint. [default: no limit]")
+    ] = None,
+    length_retries: Annotated[
+        int, typer.Option(min=0, help="Draws with another seed after a response that the token limit ended.")
+    ] = 0,
+    reasons: Annotated[
+        bool, typer.Option("--reasons", help="The model reasons: a whole response without reasoning has failed.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Send all requests again, whatever is in the folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON to standard output.")] = False,
 ) -> None:
@@ -56,7 +84,19 @@ def generate(
 
     defaults = {"max_tokens": max_tokens, "temperature": temperature}
     try:
-        endpoint = Endpoint(base_url, model, model_digest, api_key_env)
+        endpoints = [
+            Endpoint(
+                url,
+                model,
+                model_digest,
+                api_key_env,
+                reasons=reasons,
+                requests_per_minute=requests_per_minute,
+                tokens_per_minute=tokens_per_minute,
+                batch=batch,
+            )
+            for url in base_url
+        ]
         expected = count_requests(requests)
         options = EngineOptions(
             concurrency=concurrency,
@@ -66,15 +106,17 @@ def generate(
             progress_seconds=0.5,
             expected=expected,
             force=force,
+            length_retries=length_retries,
         )
         with _terminable(), _reporter(expected) as report:
-            stream = _with_defaults(read_requests(requests), defaults)
-            summary = run_engine(stream, endpoint, out, options, report)
+            stream = _with_defaults(read_requests(requests, checked=True), defaults)
+            summary = run_engine(stream, endpoints, out, options, report)
     except EngineError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_FAILED_ROWS if isinstance(error, EndpointDownError) else EXIT_USER_ERROR) from None
     except KeyboardInterrupt:
-        typer.echo(f"stopped; the rows done so far are kept in {out}: run the same command again", err=True)
+        goes_on = "; submitted batches go on at the server, and it collects them" if batch else ""
+        typer.echo(f"stopped; the rows done so far are kept in {out}: run the same command again{goes_on}", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     _tell(summary, out, as_json)
     if summary.failed:
@@ -141,18 +183,19 @@ def _plain_reporter() -> Callable[[Progress], None]:
     return report
 
 
-def _tell(summary: Summary, out: Path, as_json: bool) -> None:
+def _tell(summary: Summary, out: str, as_json: bool) -> None:
     if as_json:
         import orjson
 
         typer.echo(orjson.dumps(dataclasses.asdict(summary)).decode())
+    rows = f"{out.rstrip('/')}/responses"
     typer.echo(
-        f"{summary.total} rows in {out / 'responses'}: {summary.sent} sent, {summary.reused} reused; {summary.ok} ok, "
+        f"{summary.total} rows in {rows}: {summary.sent} sent, {summary.reused} reused; {summary.ok} ok, "
         f"{summary.truncated} of them truncated, {summary.failed} failed; {summary.prompt_tokens} tokens in, "
         f"{summary.completion_tokens} out; {summary.seconds:.1f} s",
         err=True,
     )
     if summary.failed:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(summary.failures.items())) or "in earlier runs"
-        where = f"{out / 'responses'}/*.parquet, column `error`"
+        where = f"{rows}/*.parquet, column `error`"
         typer.echo(f"{summary.failed} rows failed ({kinds}): see {where}", err=True)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from yarl import URL
 
 from resources.engine.errors import EndpointRefusedError
 from resources.engine.replies import Completion, Failure, read_reply, words
@@ -33,9 +34,13 @@ class Endpoint:
         model_digest: digest of the model's weights, part of every request's identity; None takes the name for it.
         api_key_env: environment variable that holds the key, or None for none. The key itself is stored nowhere.
         extra_headers: headers sent with every request.
+        reasons: the model reasons, so that a whole response without reasoning is a failure (`no_reasoning`).
+        requests_per_minute: most requests started in a minute, or None for no such limit.
+        tokens_per_minute: most tokens, of prompts and responses, in a minute, or None for no such limit.
+        batch: send through the OpenAI Batch API (files, then polling) instead of one call per request.
 
     Raises:
-        EndpointRefusedError: If base_url is no http(s) URL.
+        EndpointRefusedError: If base_url is no http(s) URL, or a limit is not above 0.
     """
 
     base_url: str
@@ -43,8 +48,15 @@ class Endpoint:
     model_digest: str | None = None
     api_key_env: str | None = None
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    reasons: bool = False
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    batch: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            if (limit := getattr(self, name)) is not None and not limit > 0:
+                raise EndpointRefusedError(f"{name} is {limit}; it must be more than 0, or left out")
         parts = urlsplit(self.base_url)
         if parts.username or parts.password:
             raise EndpointRefusedError("base URL: holds a user or password; put the key into an environment variable")
@@ -82,7 +94,9 @@ class ChatClient:
     def __init__(self, endpoint: Endpoint, timeout: float) -> None:
         self._endpoint = endpoint
         self._key = endpoint.api_key()
-        self._url = endpoint.url("chat/completions")
+        self._where = endpoint.url("chat/completions")
+        # Parsed once: that costs as much as reading a reply.
+        self._url = URL(self._where)
         self._timeout = timeout
 
     async def __aenter__(self) -> ChatClient:
@@ -94,7 +108,7 @@ class ChatClient:
             timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(30.0, self._timeout)),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=_behind_proxy(self._url),
+            trust_env=_behind_proxy(self._where),
         )
         return self
 
@@ -114,9 +128,11 @@ class ChatClient:
                 status, headers, answer = reply.status, reply.headers, await reply.read()
         except TimeoutError:
             return Failure("timeout", f"no reply within {self._timeout:g} s")
+        except aiohttp.ClientPayloadError as error:
+            return Failure("incomplete", self._reason(error))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Failure("connection", self._reason(error))
-        result = read_reply(status, headers, answer)
+        result = read_reply(status, headers, answer, reasons=self._endpoint.reasons)
         if isinstance(result, Failure) and self._key:
             # Servers quote the key when they refuse it; it must not reach a row or a log, not even cut off.
             return read_reply(status, headers, answer.replace(self._key.encode(), b"***"))

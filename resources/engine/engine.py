@@ -8,47 +8,51 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resources.engine.client import ChatClient, Endpoint
+import uvloop
+
+from resources.engine.balancer import Balancer
+from resources.engine.client import Endpoint
 from resources.engine.commits import GroupCommit
 from resources.engine.errors import EndpointRefusedError
-from resources.engine.flow import Breaker, Limiter, backoff
+from resources.engine.feed import Feed
+from resources.engine.flow import backoff
 from resources.engine.intake import Intake
 from resources.engine.journal import Journal
 from resources.engine.keytable import KeyTable
 from resources.engine.options import EngineOptions
+from resources.engine.process import tuned
 from resources.engine.progress import Meter, Progress, Summary
 from resources.engine.replies import Completion, Failure
-from resources.engine.requests import Prepared, Request
+from resources.engine.requests import Prepared, Request, reseeded
 from resources.engine.rows import make_row
 
 ProgressCallback = Callable[[Progress], None]
-_OPEN_FILES = 16384
 
 
 def generate(
     requests: Iterable[Request],
-    endpoint: Endpoint,
-    out_dir: Path,
+    endpoints: Endpoint | Sequence[Endpoint],
+    out_dir: Path | str,
     options: EngineOptions | None = None,
     progress: ProgressCallback | None = None,
 ) -> Summary:
     """Send every request that has no usable row yet, and leave one row per request in `out_dir/responses/*.parquet`.
 
-    Failures of single requests are rows. What ends the run as a whole is raised; rows that are done stay on disk
+    Failures of single requests are rows. What ends the run as a whole is raised; rows that are done stay stored
     then, and the same call takes them up again.
 
     Args:
         requests: The requests, ids unique; read in another thread, a little ahead of what is sent.
-        endpoint: Where to send them.
-        out_dir: A folder of the engine's own, made if missing.
+        endpoints: Where to send them: one endpoint, or several of the same model, among which the load is balanced.
+        out_dir: A folder of the engine's own, made if missing, or the URL of one in an object store.
         options: Settings; None takes the defaults.
         progress: Called in the calling thread every `progress_seconds`, and once at the end.
 
@@ -58,29 +62,33 @@ def generate(
     Raises:
         FolderBusyError: If another engine works on `out_dir`.
         RequestError: If a request is malformed or asked twice.
-        EndpointDownError: If the endpoint stays away for the give-up time.
-        EndpointRefusedError: If the endpoint refuses whatever is asked, or the API key is not set.
+        EndpointDownError: If every endpoint stays away for the give-up time.
+        EndpointRefusedError: If an endpoint refuses whatever is asked, or an API key is not set.
         JournalError: If `out_dir` cannot be written or read.
     """
-    return Engine(endpoint, options or EngineOptions()).run(requests, Path(out_dir), progress)
+    return Engine(endpoints, options or EngineOptions()).run(requests, out_dir, progress)
 
 
 class Engine:
-    """Sends requests to one endpoint; `run` may be called any number of times, at once in different threads."""
+    """Sends requests to the endpoints of one model; `run` may be called any number of times, from any threads."""
 
-    def __init__(self, endpoint: Endpoint, options: EngineOptions) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoints: Endpoint | Sequence[Endpoint], options: EngineOptions) -> None:
+        self.endpoints = (endpoints,) if isinstance(endpoints, Endpoint) else tuple(endpoints)
         self.options = options
+        if len({(endpoint.model, endpoint.identity) for endpoint in self.endpoints}) != 1:
+            raise EndpointRefusedError("the endpoints must be one or more of the same model, by name and digest")
 
-    def run(self, requests: Iterable[Request], out_dir: Path, progress: ProgressCallback | None = None) -> Summary:
+    def run(
+        self, requests: Iterable[Request], out_dir: Path | str, progress: ProgressCallback | None = None
+    ) -> Summary:
         """See `generate`."""
-        self.endpoint.api_key()
-        _allow_open_files(max(_OPEN_FILES, 2 * self.options.concurrency))
-        with Journal(out_dir) as journal:
+        for endpoint in self.endpoints:
+            endpoint.api_key()
+        with tuned(self.options.concurrency), Journal(out_dir) as journal:
             meter = Meter(self.options.expected)
             known = KeyTable() if self.options.force else journal.reusable()
-            intake = Intake(requests, self.endpoint, known, meter)
-            run = _Run(self.endpoint, self.options, intake, journal, meter)
+            intake = Intake(requests, self.endpoints[0], known, meter, self.options.length_retries)
+            run = _Run(self.endpoints, self.options, intake, journal, meter)
             _in_loop_thread(run.drive(), lambda: progress and progress(run.progress()), self.options.progress_seconds)
             journal.finish(intake.asked)
             if progress:
@@ -88,122 +96,154 @@ class Engine:
             return meter.summary()
 
 
+@dataclass(slots=True)
+class _Draws:
+    """What has become of one request so far.
+
+    Attributes:
+        body: what is sent.
+        ready: monotonic time since which it waits for its next attempt.
+        attempts: requests sent, less those that an outage took.
+        failures: failed attempts since the last response or outage.
+        since: monotonic time from which the seconds of trying are counted.
+        kept: the newest response, if the token limit ended it.
+        latency_ms: of the last attempt.
+        queue_ms: of waiting before it.
+        length_retries: attempts with another seed.
+        discarded_tokens: of the responses that these replaced.
+    """
+
+    body: bytes
+    ready: float
+    since: float
+    attempts: int = 0
+    failures: int = 0
+    kept: Completion | None = None
+    latency_ms: float = 0.0
+    queue_ms: float = 0.0
+    length_retries: int = 0
+    discarded_tokens: int = 0
+
+
 class _Run:
     """One run: a feeder, as many workers as may be under way at once, and the group commit."""
 
     def __init__(
-        self, endpoint: Endpoint, options: EngineOptions, intake: Intake, journal: Journal, meter: Meter
+        self, endpoints: Sequence[Endpoint], options: EngineOptions, intake: Intake, journal: Journal, meter: Meter
     ) -> None:
-        self._endpoint, self._options = endpoint, options
+        self._options = options
         self._intake, self._journal, self._meter = intake, journal, meter
-        self._limiter = Limiter(options.concurrency, time.monotonic)
-        self._breaker: Breaker | None = None
+        self._model = endpoints[0].model
+        self._balancer = Balancer(endpoints, options)
         self._refusals: int | None = 0
 
     def progress(self) -> Progress:
         """A snapshot; safe from any thread."""
-        note = self._breaker.note if self._breaker else None
-        return self._meter.progress(self._limiter.in_flight, int(self._limiter.limit), note or self._limiter.note)
+        return self._meter.progress(self._balancer.in_flight, self._balancer.limit, self._balancer.note())
 
     async def drive(self) -> None:
         """Send everything and commit it; a cancelled run commits what is done before it ends."""
-        self._queue: asyncio.Queue[Prepared | None] = asyncio.Queue(min(2 * self._options.concurrency, 1024))
+        self._feed = Feed(self._intake.chunk, ahead=min(2 * self._options.concurrency, 1024))
         self._commits = GroupCommit(self._journal.commit, self._options.commit_seconds)
-        async with ChatClient(self._endpoint, self._options.timeout) as self._client:
-            limits = (self._options.outage_failures, self._options.give_up_seconds)
-            self._breaker = Breaker(self._client.probe, *limits, self._endpoint.base_url)
+        async with self._balancer:
             try:
                 async with asyncio.TaskGroup() as keeping:
                     keeping.create_task(self._commits.run())
                     async with asyncio.TaskGroup() as work:
-                        work.create_task(self._feed())
+                        work.create_task(self._feed.run())
                         for _ in range(self._options.concurrency):
                             work.create_task(self._work())
                     self._commits.close()
             except BaseExceptionGroup as group:
                 raise _first(group) from None
-            finally:
-                self._breaker.close()
-
-    async def _feed(self) -> None:
-        # A thread of its own: reading, digesting and writing JSON must not hold up the replies.
-        thread = ThreadPoolExecutor(1, thread_name_prefix="engine-intake")
-        try:
-            loop = asyncio.get_running_loop()
-            while (chunk := await loop.run_in_executor(thread, self._intake.chunk)) is not None:
-                for request in chunk:
-                    await self._queue.put(request)
-            await self._queue.put(None)
-        finally:
-            thread.shutdown(wait=False, cancel_futures=True)
 
     async def _work(self) -> None:
-        while (request := await self._queue.get()) is not None:
-            outcome, attempts, latency = await self._answer(request)
-            row = make_row(request, self._endpoint.model, outcome, attempts, latency)
+        while (request := await self._feed.take()) is not None:
+            now = time.monotonic()
+            draws = _Draws(request.body, now, now)
+            outcome = await self._answer(request, draws)
+            row = make_row(
+                request,
+                self._model,
+                outcome,
+                draws.attempts,
+                draws.latency_ms,
+                draws.queue_ms,
+                draws.length_retries,
+                draws.discarded_tokens,
+            )
             self._meter.add(row)
             await self._commits.add(row)
-        # The end is for the other workers too; there is room again, as this one has just taken it out.
-        self._queue.put_nowait(None)
 
-    async def _answer(self, request: Prepared) -> tuple[Completion | Failure, int, float]:
-        """Send a request until its outcome is final; outcome, attempts and milliseconds of the last one."""
-        attempts, began = 0, time.monotonic()
+    async def _answer(self, request: Prepared, draws: _Draws) -> Completion | Failure:
+        """Send a request until its outcome is final."""
         while True:
-            outcome, latency = await self._attempt(request)
-            attempts += 1
-            if isinstance(outcome, Completion) or not outcome.meaning.retry:
-                return outcome, attempts, latency
-            if outcome.meaning.outage and await self._breaker_of().failed():
-                attempts, began = attempts - 1, time.monotonic()
-                continue
-            pause = backoff(attempts, self._options.backoff_base, self._options.backoff_cap)
-            spent = time.monotonic() - began + pause
-            if attempts >= self._options.max_attempts or spent > self._options.retry_seconds:
-                return outcome, attempts, latency
-            await asyncio.sleep(pause)
+            outcome = await self._attempt(draws)
+            if isinstance(outcome, Completion):
+                if not outcome.truncated or draws.length_retries >= self._options.length_retries:
+                    return outcome
+                self._redraw(request, draws, outcome)
+            elif outcome is not None:
+                if (pause := self._pause(outcome, draws)) is None:
+                    # A response that was cut off is worth more than a later draw's failure.
+                    return draws.kept or outcome
+                await asyncio.sleep(pause)
 
-    async def _attempt(self, request: Prepared) -> tuple[Completion | Failure, float]:
-        await self._breaker_of().ready()
-        await self._limiter.acquire()
-        began = time.monotonic()
+    async def _attempt(self, draws: _Draws) -> Completion | Failure | None:
+        """Send it once, to whichever endpoint has most room; None if that turned out to be down."""
+        channel = await self._balancer.place()
         try:
-            outcome = await self._client.send(request.body)
-            self._learn(outcome)
+            outcome, began = await channel.send(draws.body)
+            channel.learn(outcome)
         finally:
-            self._limiter.release()
-        return outcome, (time.monotonic() - began) * 1000
-
-    def _learn(self, outcome: Completion | Failure) -> None:
-        """Let an outcome steer what follows."""
+            self._balancer.leave(channel)
+        now = time.monotonic()
+        draws.queue_ms, draws.latency_ms = (began - draws.ready) * 1000, (now - began) * 1000
+        draws.ready, draws.attempts = now, draws.attempts + 1
         if isinstance(outcome, Completion):
             self._refusals = None
-            self._limiter.succeeded()
         else:
-            self._learn_failure(outcome)
-        if isinstance(outcome, Completion) or not outcome.meaning.outage:
-            self._breaker_of().answered()
+            self._look_for_refusal(channel.endpoint, outcome)
+            if outcome.meaning.outage and await channel.breaker.failed():
+                draws.attempts, draws.failures, draws.since = draws.attempts - 1, 0, time.monotonic()
+                return None
+        return outcome
 
-    def _learn_failure(self, failure: Failure) -> None:
-        meaning = failure.meaning
-        if meaning.congestion:
-            self._limiter.congested(failure.retry_after)
-        elif not meaning.refusal:
+    def _redraw(self, request: Prepared, draws: _Draws, cut: Completion) -> None:
+        """Make the next attempt one with another seed."""
+        draws.kept, draws.failures, draws.since = cut, 0, draws.ready
+        draws.length_retries += 1
+        draws.discarded_tokens += cut.completion_tokens or 0
+        draws.body = reseeded(request.body, request.digest, draws.length_retries)
+
+    def _pause(self, failure: Failure, draws: _Draws) -> float | None:
+        """Seconds until the next attempt after a failure; None if there is to be none."""
+        draws.failures += 1
+        pause = backoff(draws.failures, self._options.backoff_base, self._options.backoff_cap)
+        spent = draws.ready - draws.since + pause
+        over = draws.failures >= self._options.max_attempts or spent > self._options.retry_seconds
+        return None if over or not failure.meaning.retry else pause
+
+    def _look_for_refusal(self, endpoint: Endpoint, failure: Failure) -> None:
+        """End the run if whatever is asked is refused, before anything has succeeded.
+
+        Raises:
+            EndpointRefusedError: If it is.
+        """
+        if failure.meaning.congestion:
+            return
+        if not failure.meaning.refusal:
             # It was read, so key and model name are right.
             self._refusals = None
         elif self._refusals is not None:
             self._refusals += 1
             if self._refusals >= self._options.refusals:
-                raise EndpointRefusedError(f"{self._endpoint.base_url} refuses every request: {failure.message}")
-
-    def _breaker_of(self) -> Breaker:
-        assert self._breaker is not None
-        return self._breaker
+                raise EndpointRefusedError(f"{endpoint.base_url} refuses every request: {failure.message}")
 
 
 def _in_loop_thread(work: Coroutine[Any, Any, None], report: Callable[[], object], every: float) -> None:
     """Run a coroutine in a loop and thread of its own; report from this one; pass interrupts and errors on."""
-    loop, outcome = asyncio.new_event_loop(), Future[None]()
+    loop, outcome = uvloop.new_event_loop(), Future[None]()
     task = loop.create_task(work)
 
     def live() -> None:
@@ -246,13 +286,3 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _allow_open_files(wanted: int) -> None:
-    """Raise this process's soft limit of open files: each connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,16 +1,12 @@
-"""Flow: how many requests are under way at once, how long a failed one waits, and what happens in an outage.
+"""Flow: how many requests are under way at once, how many a minute, and how long a failed one waits.
 
-Nothing here knows what is sent; it is driven by outcomes alone.
+Nothing here knows what is sent, and nothing waits; it is driven by outcomes and a clock.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable
-
-from resources.engine.errors import EndpointDownError
+from collections.abc import Callable
 
 START_LIMIT = 128
 """Requests at once before anything is known of the endpoint."""
@@ -40,59 +36,28 @@ class Limiter:
 
     Attributes:
         limit: requests at once, between 1 and the ceiling.
-        in_flight: requests that hold a slot.
+        in_flight: requests that hold a slot; whoever takes or gives one back counts it here.
+        resume_at: time of the clock before which the server wants no requests.
     """
 
     def __init__(self, ceiling: int, clock: Callable[[], float]) -> None:
         self.limit = float(min(ceiling, START_LIMIT))
         self.in_flight = 0
+        self.resume_at = float("-inf")
         self._ceiling = ceiling
         self._clock = clock
         self._slow_start = True
-        self._resume_at = float("-inf")
-        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def room(self) -> bool:
+        """Whether one more request may be sent now."""
+        return self.in_flight < int(self.limit) and self.resume_at <= self._clock()
 
     @property
     def note(self) -> str | None:
         """One line that says that the endpoint asked to wait, or None."""
-        wait = self._resume_at - self._clock()
+        wait = self.resume_at - self._clock()
         return f"the endpoint asks to wait {wait:.0f} s more" if wait > 1 else None
-
-    async def acquire(self) -> None:
-        """Wait for a slot."""
-        while True:
-            if (wait := self._resume_at - self._clock()) > 0:
-                await asyncio.sleep(wait * random.uniform(1.0, 1.1))
-                continue
-            if self.in_flight >= int(self.limit):
-                await self._queue()
-            else:
-                self.in_flight += 1
-            if self._resume_at <= self._clock():
-                return
-            self.release()
-
-    async def _queue(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self.release()
-            raise
-
-    def release(self) -> None:
-        """Give a slot back."""
-        self.in_flight -= 1
-        self._wake()
-
-    def _wake(self) -> None:
-        while self._waiters and self.in_flight < int(self.limit):
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                self.in_flight += 1
-                waiter.set_result(None)
 
     def succeeded(self) -> None:
         """Grow, if the limit is what holds requests back."""
@@ -100,7 +65,6 @@ class Limiter:
             return
         step = 1.0 if self._slow_start else max(1.0, self._ceiling / 32) / self.limit
         self.limit = min(float(self._ceiling), self.limit + step)
-        self._wake()
 
     def congested(self, retry_after: float | None = None) -> None:
         """Shrink; wait as the server asks.
@@ -111,76 +75,56 @@ class Limiter:
         self._slow_start = False
         self.limit = max(1.0, self.limit - 0.5)
         if retry_after:
-            self._resume_at = max(self._resume_at, self._clock() + min(retry_after, RETRY_AFTER_LIMIT))
+            self.resume_at = max(self.resume_at, self._clock() + min(retry_after, RETRY_AFTER_LIMIT))
 
 
-class Breaker:
-    """Stops sending while the endpoint is down, and goes on when it is back.
+class Rate:
+    """At most so much a minute, evenly spread: each use is told when its turn is.
 
-    After `threshold` failures in a row that look like an outage the endpoint is probed. If it answers, the requests
-    themselves are at fault and sending goes on; if not, everything waits until a probe succeeds.
-
-    Attributes:
-        note: one line that says what is waited for, or None.
+    The generic cell rate algorithm without a burst, so that no minute, wherever it begins, sees more than its share
+    and one use.
     """
 
-    def __init__(self, probe: Callable[[], Awaitable[str | None]], threshold: int, give_up: float, where: str) -> None:
-        self.note: str | None = None
-        self._probe = probe
-        self._threshold = threshold
-        self._give_up = give_up
-        self._where = where
-        self._failures = 0
-        self._outage: asyncio.Task[bool] | None = None
+    def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
+        self._seconds = 60.0 / per_minute
+        self._clock = clock
+        self._next = clock()
 
-    def answered(self) -> None:
-        """The endpoint gave a sign of life."""
-        self._failures = 0
+    def reserve(self, amount: float) -> float:
+        """Take a turn for `amount`; seconds until it begins."""
+        now = self._clock()
+        begin = max(now, self._next)
+        self._next = begin + amount * self._seconds
+        return begin - now
 
-    async def ready(self) -> None:
-        """Wait until nothing speaks against sending.
+    def correct(self, amount: float) -> None:
+        """Count `amount` more (or less) than was reserved."""
+        self._next += amount * self._seconds
 
-        Raises:
-            EndpointDownError: If the endpoint does not come back in time.
-        """
-        while self._outage is not None:
-            await asyncio.shield(self._outage)
 
-    async def failed(self) -> bool:
-        """Count a failure that looks like an outage; if it is one, wait until it is over.
+class Rates:
+    """An endpoint's limits of requests and tokens a minute."""
+
+    def __init__(self, requests: float | None, tokens: float | None, clock: Callable[[], float]) -> None:
+        self._requests = Rate(requests, clock) if requests else None
+        self._tokens = Rate(tokens, clock) if tokens else None
+        self._mean = 0.0
+
+    def reserve(self, prompt_bytes: int) -> tuple[float, float]:
+        """Take a turn for one request.
+
+        Args:
+            prompt_bytes: Size of its body; four bytes are taken for one token until the server has counted.
 
         Returns:
-            True if the endpoint was down, so that the request is not to blame.
-
-        Raises:
-            EndpointDownError: If the endpoint does not come back in time.
+            Seconds to wait, and the tokens that were reserved.
         """
-        self._failures += 1
-        if self._outage is None:
-            if self._failures < self._threshold:
-                return False
-            self._outage = asyncio.create_task(self._watch())
-        return await asyncio.shield(self._outage)
+        wait = self._requests.reserve(1.0) if self._requests else 0.0
+        expected = prompt_bytes / 4 + self._mean
+        return (max(wait, self._tokens.reserve(expected)) if self._tokens else wait), expected
 
-    async def _watch(self) -> bool:
-        since, delay = asyncio.get_running_loop().time(), 0.25
-        down = False
-        while (reason := await self._probe()) is not None:
-            down = True
-            waited = asyncio.get_running_loop().time() - since
-            if waited >= self._give_up:
-                raise EndpointDownError(
-                    f"{self._where} has been down for {waited:.0f} s ({reason}). What was done is kept: start the "
-                    "server, then run the same command again and only the rest is sent."
-                )
-            bound = f"giving up after {self._give_up:g} s"
-            self.note = f"{self._where} is down ({reason}); paused for {waited:.0f} s, {bound}"
-            await asyncio.sleep(min(random.uniform(0.5, 1.0) * delay, max(0.0, self._give_up - waited)))
-            delay = min(15.0, delay * 2)
-        self.note, self._failures, self._outage = None, 0, None
-        return down
-
-    def close(self) -> None:
-        """Stop probing."""
-        if self._outage is not None:
-            self._outage.cancel()
+    def used(self, reserved: float, prompt_tokens: int, completion_tokens: int) -> None:
+        """Learn what a request really took."""
+        if self._tokens:
+            self._tokens.correct(prompt_tokens + completion_tokens - reserved)
+            self._mean = completion_tokens if not self._mean else self._mean + (completion_tokens - self._mean) / 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable
 
@@ -12,6 +13,7 @@ from resources.engine.progress import Meter
 from resources.engine.requests import Prepared, Request, prepare
 from resources.engine.rows import Reuse
 
+_unpacked = functools.lru_cache(1 << 14)(Reuse.unpacked)
 CHUNK = 64
 CHUNK_SECONDS = 0.05
 
@@ -23,12 +25,15 @@ class Intake:
         asked: for each request, the key of its id to the key of its id and digest.
     """
 
-    def __init__(self, requests: Iterable[Request], endpoint: Endpoint, known: KeyTable, meter: Meter) -> None:
-        self.asked = KeyTable()
+    def __init__(
+        self, requests: Iterable[Request], endpoint: Endpoint, known: KeyTable, meter: Meter, length_retries: int = 0
+    ) -> None:
+        self.asked = KeyTable(len(known))
         self._iterator = iter(requests)
         self._endpoint = endpoint
         self._known = known
         self._meter = meter
+        self._length_retries = length_retries
         self._exhausted = False
 
     def chunk(self) -> list[Prepared] | None:
@@ -56,14 +61,13 @@ class Intake:
         """Prepare a request; None if a row on disk answers it."""
         prepared = prepare(self._endpoint.model, self._endpoint.identity, request)
         key_of_id = key_of(prepared.request_id)
-        if self.asked.get(key_of_id) is not None:
-            raise RequestError(f"request {prepared.request_id!r}: asked twice in one run; make request_id unique")
         key = key_of(prepared.request_id, prepared.digest)
-        self.asked.put(key_of_id, key)
+        if not self.asked.add(key_of_id, key):
+            raise RequestError(f"request {prepared.request_id!r}: asked twice in one run; make request_id unique")
         if (packed := self._known.get(key)) is None:
             return prepared
-        reuse = Reuse.unpacked(packed)
-        if not reuse.covers(prepared.max_tokens):
+        reuse = _unpacked(packed)
+        if not reuse.covers(prepared.max_tokens, self._length_retries):
             return prepared
         self._meter.reuse(failed=reuse.failed, truncated=reuse.truncated)
         return None

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from hashlib import blake2b
 
 _MASK = (1 << 64) - 1
 
 
 def key_of(*parts: str) -> int:
-    """Hash strings to a key.
+    """Hash strings to a key, for use within this process alone.
 
     Args:
-        parts: The strings, in order, of which only the first may contain NUL.
+        parts: The strings, in order.
 
     Returns:
         A 64-bit number, never 0. Among a million keys two are equal with a chance of 3e-8.
     """
-    text = "\0".join(parts).encode()
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little") or 1
+    return (hash(parts) & _MASK) or 1
 
 
 class KeyTable:
@@ -30,8 +28,13 @@ class KeyTable:
 
     __slots__ = ("_keys", "_size", "_slots", "_values")
 
-    def __init__(self) -> None:
-        self._allocate(1 << 10)
+    def __init__(self, expected: int = 0) -> None:
+        """Make an empty table.
+
+        Args:
+            expected: Keys that there will be, about; the table grows where there are more.
+        """
+        self._allocate(1 << max(10, (expected * 3 // 2).bit_length()))
 
     def _allocate(self, slots: int) -> None:
         self._slots, self._size = slots, 0
@@ -52,6 +55,17 @@ class KeyTable:
         """The value stored under `key`, or None."""
         slot = self._slot(key)
         return self._values[slot] if self._keys[slot] else None
+
+    def add(self, key: int, value: int) -> bool:
+        """Store `value` under `key` if nothing is there yet; whether there was not."""
+        if 3 * self._size >= 2 * self._slots:
+            self._grow()
+        slot = self._slot(key)
+        if self._keys[slot]:
+            return False
+        self._keys[slot], self._values[slot] = key, value & _MASK
+        self._size += 1
+        return True
 
     def put(self, key: int, value: int) -> None:
         """Store `value` (64 bits, not negative) under `key`, in place of what was there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from resources.engine.errors import EngineError
+from resources.engine.rows import MOST_LENGTH_RETRIES
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class EngineOptions:
         progress_seconds: how often progress is reported.
         expected: number of requests, if known; only for the time left.
         force: send all requests, whatever is on disk.
+        length_retries: further draws, each with another seed, of a response that the token limit ended.
+        batch_requests: most requests in one batch, where the endpoint takes batches.
+        batch_bytes: most bytes of one batch's file.
+        batch_poll_seconds: how often an open batch is asked about.
+        batch_open: most batches open at once.
 
     Raises:
         EngineError: If a number makes no sense.
@@ -43,13 +49,20 @@ class EngineOptions:
     progress_seconds: float = 2.0
     expected: int | None = None
     force: bool = False
+    length_retries: int = 0
+    batch_requests: int = 50_000
+    batch_bytes: int = 100 << 20
+    batch_poll_seconds: float = 30.0
+    batch_open: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("concurrency", "max_attempts", "outage_failures", "refusals"):
+        for name in ("concurrency", "max_attempts", "outage_failures", "refusals", "batch_requests", "batch_open"):
             if getattr(self, name) < 1:
                 raise EngineError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("timeout", "progress_seconds"):
+        for name in ("timeout", "progress_seconds", "batch_poll_seconds"):
             if not getattr(self, name) > 0:
                 raise EngineError(f"{name} is {getattr(self, name)}; it must be more than 0 seconds")
+        if not 0 <= self.length_retries <= MOST_LENGTH_RETRIES:
+            raise EngineError(f"length_retries is {self.length_retries}; it must be 0 to {MOST_LENGTH_RETRIES}")
         if not 0 < self.commit_seconds <= 0.5:
             raise EngineError(f"commit_seconds is {self.commit_seconds}; rows must be durable within half a second")

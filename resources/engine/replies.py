@@ -51,7 +51,12 @@ KINDS: dict[str, FailureKind] = {
     "unavailable": FailureKind(retry=True, resend=True, congestion=True, outage=True),
     "timeout": FailureKind(retry=True, resend=True, congestion=True, outage=True),
     "connection": FailureKind(retry=True, resend=True, congestion=True, outage=True),
-    "malformed": FailureKind(retry=True, resend=True),
+    "incomplete": FailureKind(retry=True, resend=True, congestion=True, outage=True),
+    "html": FailureKind(retry=True, resend=True),
+    "not_utf8": FailureKind(retry=True, resend=True),
+    "not_json": FailureKind(retry=True, resend=True),
+    "no_choices": FailureKind(retry=True, resend=True),
+    "no_reasoning": FailureKind(resend=True),
     "bad_request": FailureKind(),
     "context_too_long": FailureKind(),
     "content_filter": FailureKind(),
@@ -85,7 +90,6 @@ class Completion:
     Attributes:
         response: the full text, reasoning included.
         reasoning: the reasoning alone, stripped; None where there is none.
-        content: what follows the reasoning.
         finish_reason: the server's word: `stop`, `length`, …
         prompt_tokens: tokens read, as the server counts; None where it does not say, like the others.
         completion_tokens: tokens written, reasoning included.
@@ -95,12 +99,26 @@ class Completion:
 
     response: str
     reasoning: str | None
-    content: str
     finish_reason: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
     reasoning_tokens: int | None
     cached_tokens: int | None
+
+    @property
+    def tokens(self) -> tuple[int | None, int | None, int | None, int | None]:
+        """The four counts, in the order above."""
+        return self.prompt_tokens, self.completion_tokens, self.reasoning_tokens, self.cached_tokens
+
+    @property
+    def content(self) -> str:
+        """What follows the reasoning."""
+        return content_of(self.response)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the token limit ended it."""
+        return self.finish_reason == "length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,24 +141,40 @@ class Failure:
         return KINDS[self.kind]
 
 
-def read_reply(status: int, headers: Mapping[str, str], body: bytes) -> Completion | Failure:
+def read_reply(status: int, headers: Mapping[str, str], body: bytes, *, reasons: bool = False) -> Completion | Failure:
     """Read one HTTP reply to a chat-completions request.
 
     Args:
         status: HTTP status.
         headers: HTTP headers, keys in any case if the mapping ignores case.
         body: The whole body.
+        reasons: The model is one that reasons, so that a whole response without reasoning is a failure.
     """
     if status != 200:
         return _read_error(status, headers, body)
     try:
         reply = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return Failure("malformed", f"200 with a body that is not JSON: {words(body)}")
+        return _not_json(body)
     choice = _first_choice(reply)
     if choice is None:
-        return Failure("malformed", f"200 without choices: {words(body)}")
-    return _read_choice(choice, reply.get("usage"), body)
+        return Failure("no_choices", f"200 without choices: {words(body)}")
+    outcome = _read_choice(choice, reply.get("usage"), body)
+    # A template may open the reasoning in the prompt: what was cut off before it closed shows no tag.
+    if reasons and isinstance(outcome, Completion) and outcome.reasoning is None and not outcome.truncated:
+        return Failure("no_reasoning", f"200 with a response without reasoning: {words(outcome.response)}")
+    return outcome
+
+
+def _not_json(body: bytes) -> Failure:
+    """Say what a body is that should be JSON."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        return Failure("not_utf8", f"200 with a body that is not UTF-8 (byte {error.start}): {words(body)}")
+    if text.lstrip()[:1] == "<":
+        return Failure("html", f"200 with a page instead of JSON: {words(text)}")
+    return Failure("not_json", f"200 with a body that is not JSON: {words(text)}")
 
 
 def _first_choice(reply: Any) -> dict[str, Any] | None:
@@ -153,18 +187,18 @@ def _first_choice(reply: Any) -> dict[str, Any] | None:
 def _read_choice(choice: dict[str, Any], usage: Any, body: bytes) -> Completion | Failure:
     message = choice.get("message")
     if not isinstance(message, dict):
-        return Failure("malformed", f"200 with a choice without message: {words(body)}")
+        return Failure("no_choices", f"200 with a choice without message: {words(body)}")
     content, finish = _text(message.get("content")), choice.get("finish_reason")
     reasoning = _text(message.get("reasoning")) or _text(message.get("reasoning_content"))
     if finish == "content_filter":
         return Failure("content_filter", f"stopped by the server's content filter: {words(content or '')}")
     if not content and (refusal := _text(message.get("refusal"))):
         return Failure("refusal", f"the model refused: {words(refusal)}")
-    response, reasoning, content = split(content or "", reasoning, truncated=finish == "length")
-    return Completion(response, reasoning, content, finish if isinstance(finish, str) else None, *_counts(usage))
+    response, reasoning = with_tags(content or "", reasoning, truncated=finish == "length")
+    return Completion(response, reasoning, finish if isinstance(finish, str) else None, *_counts(usage))
 
 
-def split(content: str, reasoning: str | None, *, truncated: bool = False) -> tuple[str, str | None, str]:
+def with_tags(content: str, reasoning: str | None, *, truncated: bool = False) -> tuple[str, str | None]:
     """Bring reasoning that the server separates, and reasoning in think tags, to one form.
 
     Args:
@@ -173,20 +207,26 @@ def split(content: str, reasoning: str | None, *, truncated: bool = False) -> tu
         truncated: Whether the token limit ended the response.
 
     Returns:
-        `(response, reasoning, content)`. Separated reasoning gets its tags back in the response; the closing one is
-        left out where the limit fell into the reasoning. Text without any tag is all content.
+        `(response, reasoning)`. Separated reasoning gets its tags back in the response; the closing one is left out
+        where the limit fell into the reasoning.
     """
     if reasoning and reasoning.strip():
         reasoning, content = reasoning.strip(), content.strip()
         opening = f"{THINK_OPEN}\n{reasoning}"
-        unfinished = truncated and not content
-        return opening if unfinished else f"{opening}\n{THINK_CLOSE}\n\n{content}", reasoning, content
-    before, closed, after = content.partition(THINK_CLOSE)
-    _, opened, inside = before.partition(THINK_OPEN)
-    if not opened and not closed:
-        return content, None, content
+        return opening if truncated and not content else f"{opening}\n{THINK_CLOSE}\n\n{content}", reasoning
+    closed = content.find(THINK_CLOSE)
+    opened = content.find(THINK_OPEN, 0, closed if closed >= 0 else None)
+    if opened < 0 and closed < 0:
+        return content, None
     # No opening tag: the chat template had written it at the end of the prompt.
-    return content, (inside if opened else before).strip() or None, after.strip()
+    start = opened + len(THINK_OPEN) if opened >= 0 else 0
+    return content, content[start : closed if closed >= 0 else None].strip() or None
+
+
+def content_of(response: str) -> str:
+    """What follows the reasoning in a response; text without any tag is all content."""
+    _, closed, after = response.partition(THINK_CLOSE)
+    return after.strip() if closed else "" if THINK_OPEN in response else response
 
 
 def _text(value: Any) -> str | None:

@@ -67,12 +67,12 @@ def request_digest(model_digest: str, request: Request) -> str:
         request: The request; its id and its token limit do not count, its seed does.
 
     Returns:
-        sha256, hexadecimal.
+        sha256, hexadecimal, of the canonical JSON `{"messages":…,"model":…,"sampling":…}`.
 
     Raises:
         RequestError: If the request holds something that JSON does not.
     """
-    return _digest(model_digest, _messages_json(request), request)
+    return _digest(_json(model_digest, request), _json(request.messages, request), request)
 
 
 def prepare(model: str, model_digest: str, request: Request) -> Prepared:
@@ -87,20 +87,32 @@ def prepare(model: str, model_digest: str, request: Request) -> Prepared:
         RequestError: If the request is malformed; the message names it.
     """
     _check(request)
-    messages = _messages_json(request)
-    digest = _digest(model_digest, messages, request)
-    body = _json({"model": model, "messages": orjson.Fragment(messages), **request.sampling}, request)
+    messages = _json(request.messages, request)
+    digest = _digest(_json(model_digest, request), messages, request)
+    # Spliced, as the messages are most of it and are JSON already; `_check` has seen to it that no key comes twice.
+    sampling = b"," + _json(request.sampling, request)[1:] if request.sampling else b"}"
+    body = b"".join((b'{"messages":', messages, b',"model":', _json(model, request), sampling))
     return Prepared(request.request_id, digest, request.max_tokens, body)
 
 
-def _messages_json(request: Request) -> bytes:
-    return _json(request.messages, request)
+def reseeded(body: bytes, digest: str, retry: int) -> bytes:
+    """A body with another seed, for another draw of the same request.
+
+    Args:
+        body: Of a prepared request.
+        digest: The request's.
+        retry: Number of the draw, from 1; the same number gives the same seed.
+    """
+    seed = int.from_bytes(sha256(f"{digest}/{retry}".encode()).digest()[:4], "little") >> 1
+    return orjson.dumps({**orjson.loads(body), "seed": seed}, option=_CANONICAL)
 
 
-def _digest(model_digest: str, messages: bytes, request: Request) -> str:
+def _digest(model_digest: bytes, messages: bytes, request: Request) -> str:
     sampling = {key: value for key, value in request.sampling.items() if key not in LIMIT_KEYS and value is not None}
-    identity = {"messages": orjson.Fragment(messages), "model": model_digest, "sampling": sampling}
-    return sha256(_json(identity, request)).hexdigest()
+    sha = sha256(b'{"messages":')
+    sha.update(messages)
+    sha.update(b"".join((b',"model":', model_digest, b',"sampling":', _json(sampling, request), b"}")))
+    return sha.hexdigest()
 
 
 def _json(value: Any, request: Request) -> bytes:
@@ -142,12 +154,13 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def read_requests(path: Path) -> Iterator[Request]:
+def read_requests(path: Path, *, checked: bool = False) -> Iterator[Request]:
     """Read requests from a file, one at a time.
 
     Args:
         path: JSONL (`.jsonl`, `.ndjson`, `.json`), one `{"request_id", "messages", "sampling"?}` a line, or Parquet
             with columns of these names; `messages` and `sampling` may be JSON text there.
+        checked: The file was read through before, so that no request_id needs to be looked up again.
 
     Yields:
         The requests, in the file's order.
@@ -160,6 +173,9 @@ def read_requests(path: Path) -> Iterator[Request]:
     seen = KeyTable()
     for where, number, row in rows:
         request = _request(where, row)
+        if checked:
+            yield request
+            continue
         key = key_of(request.request_id)
         if (first := seen.get(key)) is not None:
             raise RequestError(f"{where}: request_id {request.request_id!r} is taken by row {first}; make it unique")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import NamedTuple
+import functools
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from resources.engine.replies import KINDS, Completion, Failure
+from resources.engine.replies import KINDS, THINK_CLOSE, THINK_OPEN, Completion, Failure
 from resources.engine.requests import Prepared
 
-_FOREVER = (1 << 31) - 1
-_COMPLETION_FIELDS = tuple(field.name for field in dataclasses.fields(Completion))
+if TYPE_CHECKING:
+    import polars as pl
+
+_LIMIT_BITS, _RETRY_BITS = 24, 7
+_FOREVER = (1 << _LIMIT_BITS) - 1
+"""Tokens; a limit at or above this is none."""
+
+MOST_LENGTH_RETRIES = (1 << _RETRY_BITS) - 1
 
 
 class Row(NamedTuple):
@@ -19,9 +25,8 @@ class Row(NamedTuple):
 
     Attributes:
         request_id: the request's name.
-        response: the full text, reasoning included; NULL when the request failed, like the next three.
+        response: the full text, reasoning included; NULL when the request failed, like the next two.
         reasoning: the reasoning alone; NULL also where there is none.
-        content: what follows the reasoning.
         finish_reason: the server's word.
         prompt_tokens: as the server counts; NULL where it does not say, like the next three.
         completion_tokens: reasoning included.
@@ -31,7 +36,10 @@ class Row(NamedTuple):
         error_kind: a key of `replies.KINDS`; NULL when it went well.
         transient: whether a later run sends the request again.
         attempts: requests that were sent for this row.
-        latency_ms: of the last attempt, milliseconds.
+        length_retries: of these, those sent with another seed because the token limit had ended a response.
+        discarded_tokens: tokens of the responses that were given up for that.
+        queue_ms: milliseconds that the request waited for its turn before the last attempt.
+        latency_ms: of the last attempt, milliseconds from sending it to the last byte.
         request_digest: see `requests.request_digest`.
         max_tokens: the token limit asked for; NULL where the server's own held.
         model: the name asked for.
@@ -40,7 +48,6 @@ class Row(NamedTuple):
     request_id: str
     response: str | None
     reasoning: str | None
-    content: str | None
     finish_reason: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -50,6 +57,9 @@ class Row(NamedTuple):
     error_kind: str | None
     transient: bool
     attempts: int
+    length_retries: int
+    discarded_tokens: int
+    queue_ms: float
     latency_ms: float
     request_digest: str
     max_tokens: int | None
@@ -66,7 +76,6 @@ SCHEMA = pa.schema(
         pa.field("request_id", pa.string(), nullable=False),
         pa.field("response", pa.string()),
         pa.field("reasoning", pa.string()),
-        pa.field("content", pa.string()),
         pa.field("finish_reason", pa.string()),
         pa.field("prompt_tokens", pa.int64()),
         pa.field("completion_tokens", pa.int64()),
@@ -76,6 +85,9 @@ SCHEMA = pa.schema(
         pa.field("error_kind", pa.string()),
         pa.field("transient", pa.bool_(), nullable=False),
         pa.field("attempts", pa.int64(), nullable=False),
+        pa.field("length_retries", pa.int64(), nullable=False),
+        pa.field("discarded_tokens", pa.int64(), nullable=False),
+        pa.field("queue_ms", pa.float64(), nullable=False),
         pa.field("latency_ms", pa.float64(), nullable=False),
         pa.field("request_digest", pa.string(), nullable=False),
         pa.field("max_tokens", pa.int64()),
@@ -91,49 +103,72 @@ REUSE_COLUMNS = (
     "completion_tokens",
     "error_kind",
     "transient",
+    "length_retries",
 )
 """Columns that `Reuse.of` needs, in its order after the first two."""
 
 
-def make_row(request: Prepared, model: str, outcome: Completion | Failure, attempts: int, latency_ms: float) -> Row:
-    """Make the row of a request whose outcome is final."""
-    row = Row(
-        request_id=request.request_id,
-        response=None,
-        reasoning=None,
-        content=None,
-        finish_reason=None,
-        prompt_tokens=None,
-        completion_tokens=None,
-        reasoning_tokens=None,
-        cached_tokens=None,
-        error=None,
-        error_kind=None,
-        transient=False,
-        attempts=attempts,
-        latency_ms=latency_ms,
-        request_digest=request.digest,
-        max_tokens=request.max_tokens,
-        model=model,
+def make_row(
+    request: Prepared,
+    model: str,
+    outcome: Completion | Failure,
+    attempts: int,
+    latency_ms: float,
+    queue_ms: float = 0.0,
+    length_retries: int = 0,
+    discarded_tokens: int = 0,
+) -> Row:
+    """Make the row of a request whose outcome is final.
+
+    Args:
+        request: The request.
+        model: The name asked for.
+        outcome: What came of it.
+        attempts: Requests sent.
+        latency_ms: Of the last one, milliseconds.
+        queue_ms: Milliseconds of waiting before the last one.
+        length_retries: Attempts with another seed.
+        discarded_tokens: Tokens of responses that these replaced.
+    """
+    effort = (attempts, length_retries, discarded_tokens, queue_ms, latency_ms)
+    asked = (request.digest, request.max_tokens, model)
+    if isinstance(outcome, Completion):
+        said = (outcome.response, outcome.reasoning, outcome.finish_reason, *outcome.tokens)
+        return Row(request.request_id, *said, None, None, False, *effort, *asked)
+    error = f"{outcome.kind}: {outcome.message}"
+    nothing = (None, None, None, None, None, None, None)
+    return Row(request.request_id, *nothing, error, outcome.kind, outcome.meaning.resend, *effort, *asked)
+
+
+def with_content(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Add `content`, what follows the reasoning in `response`: it is not stored twice."""
+    import polars as pl
+
+    response = pl.col("response")
+    after = response.str.splitn(THINK_CLOSE, 2).struct.field("field_1").str.strip_chars()
+    unfinished = response.str.contains(THINK_OPEN, literal=True)
+    closed = response.str.contains(THINK_CLOSE, literal=True)
+    return rows.with_columns(
+        pl.when(closed).then(after).when(unfinished).then(pl.lit("")).otherwise(response).alias("content")
     )
-    if isinstance(outcome, Failure):
-        error = f"{outcome.kind}: {outcome.message}"
-        return row._replace(error=error, error_kind=outcome.kind, transient=outcome.meaning.resend)
-    return row._replace(**{name: getattr(outcome, name) for name in _COMPLETION_FIELDS})
 
 
 class Reuse(NamedTuple):
-    """When a row on disk answers a request of the same digest: its token limit lies in `[lowest, highest]`.
+    """When a row on disk answers a request of the same digest.
 
     Attributes:
         lowest: tokens; a complete response would have been cut off below its own length.
         highest: tokens; a truncated response says nothing about a higher limit than its own.
+        fewest_retries: length retries that it took.
+        most_retries: length retries that it had; a truncated response says nothing about more.
         failed: the row is an error.
         truncated: the token limit ended the response.
     """
 
     lowest: int
     highest: int
+    fewest_retries: int
+    most_retries: int
     failed: bool
     truncated: bool
 
@@ -145,29 +180,50 @@ class Reuse(NamedTuple):
         completion_tokens: int | None,
         error_kind: str | None,
         transient: bool,
+        length_retries: int = 0,
     ) -> Reuse:
         """Read a row's terms from its columns."""
-        limit = _FOREVER if max_tokens is None else min(max_tokens, _FOREVER)
+        limit = _FOREVER if max_tokens is None or max_tokens > _FOREVER else max_tokens
         if transient:
-            return cls(_FOREVER, 0, True, False)
+            return cls(_FOREVER, 0, 0, 0, True, False)
         if error_kind is not None:
             # Whether a prompt fits depends on the tokens that are to follow it; other refusals do not.
-            return cls(limit, limit, True, False) if _limit_matters(error_kind) else cls(0, _FOREVER, True, False)
-        truncated = finish_reason == "length"
-        return cls(min(completion_tokens or 0, limit), limit if truncated else _FOREVER, False, truncated)
+            bounds = (limit, limit) if _limit_matters(error_kind) else (0, _FOREVER)
+            return cls(*bounds, 0, MOST_LENGTH_RETRIES, True, False)
+        retries = min(length_retries, MOST_LENGTH_RETRIES)
+        if finish_reason == "length":
+            return cls(min(completion_tokens or 0, limit), limit, retries, retries, False, True)
+        return cls(min(completion_tokens or 0, limit), _FOREVER, retries, MOST_LENGTH_RETRIES, False, False)
 
-    def covers(self, max_tokens: int | None) -> bool:
-        """Whether the row is what a request with this token limit would be answered with."""
-        return self.lowest <= (_FOREVER if max_tokens is None else min(max_tokens, _FOREVER)) <= self.highest
+    def covers(self, max_tokens: int | None, length_retries: int = 0) -> bool:
+        """Whether the row is what a request with this token limit and so many retries would be answered with."""
+        limit = _FOREVER if max_tokens is None or max_tokens > _FOREVER else max_tokens
+        return self.lowest <= limit <= self.highest and self.fewest_retries <= length_retries <= self.most_retries
 
     def packed(self) -> int:
         """As one 64-bit number."""
-        return self.lowest | self.highest << 31 | self.failed << 62 | self.truncated << 63
+        retries = self.fewest_retries | self.most_retries << _RETRY_BITS
+        bounds = self.lowest | self.highest << _LIMIT_BITS | retries << 2 * _LIMIT_BITS
+        return bounds | self.failed << 62 | self.truncated << 63
 
     @classmethod
     def unpacked(cls, number: int) -> Reuse:
         """The inverse of `packed`."""
-        return cls(number & _FOREVER, number >> 31 & _FOREVER, bool(number >> 62 & 1), bool(number >> 63))
+        retries = number >> 2 * _LIMIT_BITS
+        return cls(
+            number & _FOREVER,
+            number >> _LIMIT_BITS & _FOREVER,
+            retries & MOST_LENGTH_RETRIES,
+            retries >> _RETRY_BITS & MOST_LENGTH_RETRIES,
+            bool(number >> 62 & 1),
+            bool(number >> 63),
+        )
+
+
+@functools.lru_cache(1 << 14)
+def packed_reuse(*columns: Any) -> int:
+    """`Reuse.of(...).packed()`, remembered: among many rows the same terms come again and again."""
+    return Reuse.of(*columns).packed()
 
 
 def _limit_matters(error_kind: str) -> bool:

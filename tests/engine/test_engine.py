@@ -324,7 +324,7 @@ def test_rows_are_durable_within_a_second_while_the_run_goes_on(kit, serve, tmp_
     thread = threading.Thread(target=kit.run, args=(serve(stall), kit.ask(20), tmp_path))
     thread.start()
     time.sleep(1.0)
-    assert list((tmp_path / "segments").glob("*.parquet"))
+    assert list((tmp_path / "responses").glob("*.parquet"))
     thread.join()
     assert responses(tmp_path).collect().height == 20
 

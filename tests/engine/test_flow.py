@@ -1,16 +1,14 @@
-"""Flow: the limit finds what the endpoint bears, and an outage is waited out, up to a bound."""
+"""Flow: the limit finds what the endpoint bears, and a rate is kept to in any minute."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.engine import EndpointDownError
-from resources.engine.flow import Breaker, Limiter, backoff
+from resources.engine.flow import RETRY_AFTER_LIMIT, Limiter, Rate, Rates, backoff
 
 
 def test_backoff_is_full_jitter_and_bounded():
@@ -49,120 +47,73 @@ def test_the_limit_does_not_grow_when_it_is_not_what_holds_requests_back():
     assert limiter.limit == 128
 
 
-@given(st.integers(1, 300), st.lists(st.sampled_from(["acquire", "ok", "busy"]), max_size=300))
-def test_the_limit_stays_between_one_and_the_ceiling_and_slots_are_counted(ceiling, steps):
-    async def drive() -> None:
-        limiter, held = Limiter(ceiling, time.monotonic), 0
-        for step in steps:
-            if step == "acquire" and limiter.in_flight < int(limiter.limit):
-                await limiter.acquire()
-                held += 1
-            elif step != "acquire" and held:
-                limiter.succeeded() if step == "ok" else limiter.congested()
-                limiter.release()
-                held -= 1
-            assert limiter.in_flight == held
-            assert 1 <= limiter.limit <= ceiling
-
-    asyncio.run(drive())
-
-
-def test_no_more_than_the_limit_hold_a_slot_and_everyone_gets_one():
-    async def drive() -> tuple[int, int]:
-        limiter, most, served = Limiter(5, time.monotonic), 0, 0
-
-        async def hold() -> None:
-            nonlocal most, served
-            await limiter.acquire()
-            most = max(most, limiter.in_flight)
-            await asyncio.sleep(0)
-            served += 1
-            limiter.release()
-
-        await asyncio.gather(*(hold() for _ in range(100)))
-        return most, served
-
-    assert asyncio.run(drive()) == (5, 100)
+@given(
+    st.integers(1, 300),
+    st.lists(st.sampled_from(["take", "ok", "busy", "wait", "tick"]), max_size=300),
+    st.floats(0.1, 1e6),
+)
+def test_the_limit_stays_between_one_and_the_ceiling_whatever_comes(ceiling, steps, retry_after):
+    now = 0.0
+    limiter = Limiter(ceiling, lambda: now)
+    for step in steps:
+        if step == "take" and limiter.room:
+            limiter.in_flight += 1
+        elif step == "tick":
+            now += 1.0
+        elif step != "take" and limiter.in_flight:
+            limiter.in_flight -= 1
+            limiter.succeeded() if step == "ok" else limiter.congested(retry_after if step == "wait" else None)
+        assert 1 <= limiter.limit <= ceiling
+        assert 0 <= limiter.in_flight <= ceiling
+        assert limiter.resume_at <= now + RETRY_AFTER_LIMIT
+        if limiter.room:
+            assert limiter.in_flight < limiter.limit
+            assert limiter.resume_at <= now
 
 
-def test_a_cancelled_waiter_leaves_no_slot_behind():
-    async def drive() -> int:
-        limiter = Limiter(1, time.monotonic)
-        await limiter.acquire()
-        waiters = [asyncio.create_task(limiter.acquire()) for _ in range(3)]
-        await asyncio.sleep(0)
-        limiter.release()  # The first waiter owns the slot, but has not run yet.
-        for waiter in waiters:
-            waiter.cancel()
-        await asyncio.gather(*waiters, return_exceptions=True)
-        return limiter.in_flight
-
-    assert asyncio.run(drive()) == 0
+def test_the_limit_settles_where_the_endpoint_has_room():
+    """A server that bears 40 at once and refuses the rest: after a while it is offered about that many."""
+    limiter, offered = Limiter(1024, time.monotonic), []
+    for _ in range(2000):
+        limiter.in_flight = sending = int(limiter.limit)
+        for number in range(sending):
+            limiter.succeeded() if number < 40 else limiter.congested()
+        offered.append(sending)
+    late = offered[500:]
+    assert 35 <= sum(late) / len(late) <= 140
 
 
-def test_retry_after_holds_everyone_back():
-    async def drive() -> float:
-        limiter = Limiter(8, time.monotonic)
-        limiter.congested(retry_after=0.2)
-        began = time.monotonic()
-        await asyncio.gather(limiter.acquire(), limiter.acquire())
-        return time.monotonic() - began
-
-    assert 0.2 <= asyncio.run(drive()) < 0.5
-
-
-def breaker_with(answers: list[str | None], give_up: float = 5.0) -> tuple[Breaker, list[str | None]]:
-    asked: list[str | None] = []
-
-    async def probe() -> str | None:
-        asked.append(answers.pop(0) if len(answers) > 1 else answers[0])
-        return asked[-1]
-
-    return Breaker(probe, threshold=3, give_up=give_up, where="http://x"), asked
+def test_after_a_retry_after_there_is_no_room_until_then():
+    now = 100.0
+    limiter = Limiter(8, lambda: now)
+    limiter.congested(retry_after=5.0)
+    assert not limiter.room
+    assert limiter.note == "the endpoint asks to wait 5 s more"
+    now = 105.0
+    assert limiter.room
+    assert limiter.note is None
 
 
-def test_failures_in_a_row_are_probed_and_an_outage_is_waited_out():
-    async def drive() -> tuple[list[bool], int]:
-        breaker, asked = breaker_with(["refused", "refused", None])
-        verdicts = [await breaker.failed() for _ in range(3)]
-        await breaker.ready()
-        return verdicts, len(asked)
-
-    assert asyncio.run(drive()) == ([False, False, True], 3)
-
-
-def test_an_endpoint_that_answers_is_not_down_whatever_its_requests_do():
-    async def drive() -> list[bool]:
-        breaker, _ = breaker_with([None])
-        return [await breaker.failed() for _ in range(6)]
-
-    assert asyncio.run(drive()) == [False] * 6
+@given(st.floats(1, 6000), st.lists(st.tuples(st.floats(0, 5), st.floats(0.01, 50)), min_size=1, max_size=200))
+def test_no_minute_sees_more_than_its_share_and_one_use(per_minute, uses):
+    now, starts = 0.0, []
+    rate = Rate(per_minute, lambda: now)
+    for pause, amount in uses:
+        now += pause
+        starts.append((now + rate.reserve(amount), amount))
+    for begin, _ in starts:
+        within = [amount for start, amount in starts if begin <= start < begin + 60]
+        assert sum(within) <= per_minute * (1 + 1e-6) + max(within)
 
 
-def test_a_sign_of_life_starts_the_count_anew():
-    async def drive() -> int:
-        breaker, asked = breaker_with([None])
-        for _ in range(5):
-            await breaker.failed()
-            await breaker.failed()
-            breaker.answered()
-        return len(asked)
-
-    assert asyncio.run(drive()) == 0
-
-
-def test_an_outage_that_lasts_ends_in_one_clear_error():
-    async def drive() -> str | None:
-        breaker, _ = breaker_with(["connection refused"], give_up=0.3)
-        waiting = [asyncio.create_task(breaker.failed()) for _ in range(5)]
-        await asyncio.sleep(0.1)
-        note = breaker.note
-        for outcome in await asyncio.gather(*waiting[2:], breaker.ready(), return_exceptions=True):
-            assert isinstance(outcome, EndpointDownError)
-            assert "http://x has been down for" in str(outcome)
-        return note
-
-    assert "is down (connection refused); paused" in (asyncio.run(drive()) or "")
+def test_tokens_are_corrected_by_what_the_server_counted():
+    rates = Rates(None, 600, lambda: 0.0)
+    wait, reserved = rates.reserve(400)  # 100 tokens of prompt, as far as one can tell
+    assert (wait, reserved) == (0.0, 100.0)
+    rates.used(reserved, 120, 180)  # 300 in truth, half a minute's share
+    wait, reserved = rates.reserve(400)
+    assert wait == pytest.approx(30.0)
+    assert reserved == pytest.approx(100 + 180)  # a response is expected to be as long as the last
 
 
 @pytest.mark.parametrize("ceiling", [1, 2])

@@ -24,9 +24,10 @@ from resources.engine.rows import SCHEMA, Reuse, Row
 
 def row(number: int, text: str = "text", digest: str = "d") -> Row:
     return Row(
-        request_id=f"r{number}", response=text, reasoning=None, content=text, finish_reason="stop", prompt_tokens=1,
+        request_id=f"r{number}", response=text, reasoning=None, finish_reason="stop", prompt_tokens=1,
         completion_tokens=2, reasoning_tokens=None, cached_tokens=None, error=None, error_kind=None, transient=False,
-        attempts=1, latency_ms=1.0, request_digest=digest, max_tokens=None, model="m",
+        attempts=1, length_retries=0, discarded_tokens=0, queue_ms=0.0, latency_ms=1.0, request_digest=digest,
+        max_tokens=None, model="m",
     )  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def test_the_end_is_one_row_per_request_asked_and_the_newest(tmp_path):
         journal.commit([row(number, "new") for number in range(5)])
         journal.commit([row(3, "other settings", digest="e")])
         journal.finish(asked(range(8)))
-        assert not journal._segments.segments
+        assert (tmp_path / "complete.json").exists()
     assert texts(tmp_path) == {f"r{number}": "new" if number < 5 else "old" for number in range(8)}
 
 
@@ -120,19 +121,42 @@ def test_nothing_is_written_when_nothing_changed(tmp_path):
     with Journal(tmp_path) as journal:
         journal.commit([row(number) for number in range(10)])
         journal.finish(asked(range(10)))
-    part = tmp_path / "responses" / "part-00000.parquet"
-    before = part.stat().st_mtime_ns
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "responses").iterdir()}
     with Journal(tmp_path) as journal:
         journal.finish(asked(range(10)))
-        assert part.stat().st_mtime_ns == before
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "responses").iterdir()} == before
         journal.finish(asked(range(9)))
     assert len(texts(tmp_path)) == 9
+
+
+def test_only_segments_with_rows_to_lose_are_written_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments_module, "SMALL_BYTES", 0)
+    with Journal(tmp_path) as journal:
+        for start in (0, 10, 20):
+            journal.commit([row(number) for number in range(start, start + 10)])
+        first, _, last = sorted((tmp_path / "responses").iterdir())
+        before = first.stat().st_mtime_ns, last.stat().st_mtime_ns
+        wanted = KeyTable()
+        for number in (*range(10), 15, *range(20, 30)):
+            wanted.put(key_of(f"r{number}"), key_of(f"r{number}", "d"))
+        journal.finish(wanted)
+        assert (first.stat().st_mtime_ns, last.stat().st_mtime_ns) == before
+    assert sorted(texts(tmp_path)) == sorted(f"r{number}" for number in (*range(10), 15, *range(20, 30)))
+
+
+def test_a_folder_whose_rows_are_changing_is_not_read(tmp_path):
+    with Journal(tmp_path) as journal:
+        journal.commit([row(0)])
+        journal.finish(asked(range(1)))
+        journal.commit([row(0, "new", digest="e")])
+    with pytest.raises(JournalError, match="run it"):
+        responses(tmp_path)
 
 
 def test_a_run_without_requests_leaves_an_empty_table(tmp_path):
     with Journal(tmp_path) as journal:
         journal.finish(asked(range(0)))
-    assert responses(tmp_path).collect().shape == (0, len(SCHEMA.names))
+    assert responses(tmp_path).collect().shape == (0, len(SCHEMA.names) + 1)
 
 
 def test_a_request_without_a_row_is_no_end(tmp_path):
@@ -148,7 +172,7 @@ def test_many_small_segments_become_few(tmp_path):
     with Journal(tmp_path) as journal:
         for number in range(segments_module.FAN_IN * 3 + 5):
             journal.commit([row(number)])
-        assert len(list((tmp_path / "segments").iterdir())) == 3 + 5
+        assert len(list((tmp_path / "responses").iterdir())) == 3 + 5
         journal.finish(asked(range(segments_module.FAN_IN * 3 + 5)))
     assert len(texts(tmp_path)) == segments_module.FAN_IN * 3 + 5
 
@@ -161,41 +185,37 @@ def test_large_segments_are_left_alone(tmp_path, monkeypatch):
         assert len(journal._segments.segments) == segments_module.FAN_IN + 1
 
 
-def test_row_groups_are_bounded(tmp_path):
+def test_row_groups_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments_module, "FAN_IN", 3)
+    monkeypatch.setattr(segments_module, "ROW_GROUP_BYTES", 4 << 20)
     letters = random.Random(1)
     with Journal(tmp_path) as journal:
         for start in range(0, 60, 20):
             journal.commit([row(n, letters.randbytes(250_000).hex()) for n in range(start, start + 20)])
         journal.finish(asked(range(60)))
-    metadata = pq.read_metadata(tmp_path / "responses" / "part-00000.parquet")
-    assert metadata.num_row_groups > 2
+    (merged,) = (tmp_path / "responses").iterdir()
+    assert pq.read_metadata(merged).num_row_groups > 2
     assert len(texts(tmp_path)) == 60
 
 
 def test_unfinished_files_are_ignored_and_removed(tmp_path):
     with Journal(tmp_path) as journal:
         journal.commit([row(0)])
-    halves = [
-        tmp_path / "segments" / "segment-0-0000000002-0000000002.parquet.tmp",
-        tmp_path / "responses" / "part-00000.parquet.tmp",
-    ]
-    for half in halves:
-        half.write_bytes(b"PAR1 and then the power went")
+    half = tmp_path / "responses" / "part-0-0000000002-0000000002.parquet.tmp"
+    half.write_bytes(b"PAR1 and then the power went")
     with Journal(tmp_path) as journal:
         journal.finish(asked(range(1)))
-    assert not any(half.exists() for half in halves)
+    assert not half.exists()
     assert len(texts(tmp_path)) == 1
 
 
 def test_a_damaged_segment_is_named(tmp_path):
     with Journal(tmp_path) as journal:
         journal.commit([row(0)])
-    segment = next((tmp_path / "segments").iterdir())
+    (segment,) = (tmp_path / "responses").iterdir()
     segment.write_bytes(b"not Parquet at all")
-    with pytest.raises(JournalError, match=segment.name), Journal(tmp_path):
-        pass
-    with pytest.raises(JournalError):  # and the lock is free again
-        Journal(tmp_path).__enter__()
+    with Journal(tmp_path) as journal, pytest.raises(JournalError, match=segment.name):
+        journal.reusable()
 
 
 def test_a_second_writer_is_refused_and_told_who_the_first_is(tmp_path):
@@ -236,7 +256,7 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing_committed(tmp_path, mo
             patch.setattr(os, "fsync", full)
             with pytest.raises(JournalError, match="No space left"):
                 journal.commit([row(1)])
-        assert len(list((tmp_path / "segments").iterdir())) == 1
+        assert len(list((tmp_path / "responses").iterdir())) == 1
         journal.commit([row(2)])
     with Journal(tmp_path) as journal:
         known = journal.reusable()

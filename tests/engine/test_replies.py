@@ -45,6 +45,23 @@ def test_reasoning_cut_off_by_the_limit_stays_open():
     assert (read.response, read.content, read.finish_reason) == ("<think>\nThink and", "", "length")
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (reply(content="Paris."), "no_reasoning"),
+        (reply(content="<think>\n\n</think>\n\nParis."), "no_reasoning"),
+        (reply(content="", reasoning=""), "no_reasoning"),
+        (reply("length", content="I think that"), None),
+        (reply(content="Hm.</think>Paris."), None),
+        (reply(content="Paris.", reasoning_content="Hm."), None),
+    ],
+)
+def test_a_model_that_should_reason_and_does_not_has_failed(body, kind):
+    read = read_reply(200, {}, body, reasons=True)
+    assert (read.kind if isinstance(read, Failure) else None) == kind
+    assert isinstance(read_reply(200, {}, body), Completion)
+
+
 def test_tokens_are_read_where_the_server_counts_them():
     usage = {
         "prompt_tokens": 5, "completion_tokens": 7, "completion_tokens_details": {"reasoning_tokens": 3},
@@ -78,12 +95,15 @@ def error(message: str, code: str | None = None) -> bytes:
         (429, error("no money", "insufficient_quota"), "quota"),
         (500, b"\xff\xfe", "server_error"),
         (503, b"<html>", "unavailable"),
-        (200, b"<html>maintenance</html>", "malformed"),
-        (200, b"\xff\xfe\x00", "malformed"),
-        (200, b'{"choices": []}', "malformed"),
-        (200, b'{"choices": [{"message": null}]}', "malformed"),
-        (200, b"[]", "malformed"),
-        (200, error("gone wrong"), "malformed"),
+        (200, b"<html>maintenance</html>", "html"),
+        (200, b"\xff\xfe\x00", "not_utf8"),
+        (200, reply(content="x").replace(b'"x"', b'"\xff"'), "not_utf8"),
+        (200, b'{"choices": [{"mess', "not_json"),
+        (200, b"", "not_json"),
+        (200, b'{"choices": []}', "no_choices"),
+        (200, b'{"choices": [{"message": null}]}', "no_choices"),
+        (200, b"[]", "no_choices"),
+        (200, error("gone wrong"), "no_choices"),
         (200, reply("content_filter", content=""), "content_filter"),
         (200, reply(content=None, refusal="I cannot"), "refusal"),
     ],
@@ -97,7 +117,8 @@ def test_each_failure_has_its_kind(status, body, kind):
 
 def test_what_can_change_is_sent_again_and_what_cannot_is_not():
     assert {kind for kind, meaning in KINDS.items() if meaning.retry} == {
-        "rate_limited", "server_error", "unavailable", "timeout", "connection", "malformed",
+        "rate_limited", "server_error", "unavailable", "timeout", "connection", "incomplete", "html", "not_utf8",
+        "not_json", "no_choices",
     }  # fmt: skip
     assert {kind for kind, meaning in KINDS.items() if not meaning.resend} == {
         "bad_request", "context_too_long", "content_filter", "refusal",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiohttp import web
 
 ROOT = Path(__file__).parents[2]
 MBT_GENERATE = "import typer; from mbt_assets.cli.generate import generate; typer.run(generate)"
@@ -97,31 +98,58 @@ def start(server, requests: Path, folder: Path, *more: str, python: list[str] | 
 
 def same(row: dict) -> dict:
     """A row less what no two runs share."""
-    return {name: value for name, value in row.items() if name not in ("latency_ms", "attempts")}
+    return {name: value for name, value in row.items() if name not in ("latency_ms", "queue_ms", "attempts")}
 
 
-def test_killed_a_dozen_times_it_ends_as_if_undisturbed(kit, serve, tmp_path):
-    requests, server, dice = kit.ask(2500), serve(latency=0.02), random.Random(5)
+def rough(seed: int):
+    """A fifth of the attempts is refused for now, one in twenty breaks, one in fifty loses its connection."""
+    dice = random.Random(seed)
+
+    async def fault(request: web.Request, body: dict, attempt: int) -> web.StreamResponse | None:
+        number = dice.random()
+        if number < 0.2:
+            return web.json_response({"error": {"message": "slow down"}}, status=429)
+        if number < 0.25:
+            return web.Response(status=500, text="oops")
+        if number < 0.27:
+            request.transport.close()
+            return web.Response()
+        return None
+
+    return fault
+
+
+def test_killed_twenty_times_in_a_storm_it_ends_as_if_undisturbed(kit, serve, tmp_path):
+    """Two endpoints that fail at random, one of which dies midway, and an engine that is killed again and again."""
+    requests, dice = kit.ask(3000), random.Random(5)
+    stays, dies = serve(rough(1), latency=0.02), kit.ChatServer(rough(2), latency=0.02).start()
     path = write_requests(tmp_path / "requests.jsonl", requests)
-    for _ in range(12):
-        before = sum(server.asked.values())
-        process = start(server, path, tmp_path / "killed")
-        while sum(server.asked.values()) == before and process.poll() is None:
+    second = ("--base-url", dies.base_url, "--max-attempts", "40", "--concurrency", "8")
+
+    def answered() -> int:
+        return sum(stays.asked.values()) + sum(dies.asked.values())
+
+    for kill in range(20):
+        before = answered()
+        process = start(stays, path, tmp_path / "killed", *second)
+        while answered() == before:
+            assert process.poll() is None, process.communicate()
             time.sleep(0.005)
-        time.sleep(dice.uniform(0.0, 0.8))
+        time.sleep(dice.uniform(0.0, 0.4))
         process.kill()
         process.communicate()
-        if process.returncode != -signal.SIGKILL:  # It came to its end first; there is nothing left to disturb.
-            break
-    last = start(server, path, tmp_path / "killed", "--json")
-    out, err = last.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL, f"kill {kill} came too late"
+        if kill == 10:
+            dies.stop()
+    last = start(stays, path, tmp_path / "killed", *second, "--concurrency", "64", "--json")
+    out, err = last.communicate(timeout=120)
     assert last.returncode == 0, err
     summary = orjson.loads(out)
-    assert (summary["total"], summary["ok"]) == (2500, 2500)
+    assert (summary["total"], summary["ok"]) == (3000, 3000)
     assert summary["reused"] > 0
-    kit.run(server, requests, tmp_path / "undisturbed")
+    kit.run(serve(), requests, tmp_path / "undisturbed")
     killed, undisturbed = kit.rows_of(tmp_path / "killed"), kit.rows_of(tmp_path / "undisturbed")
-    assert len(killed) == 2500
+    assert len(killed) == 3000
     assert all(same(row) == same(undisturbed[request_id]) for request_id, row in killed.items())
 
 

@@ -1,0 +1,51 @@
+"""What a run changes in its process while it lasts: open files, and how often garbage is looked for."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import resource
+import threading
+from collections.abc import Iterator
+
+OPEN_FILES = 16384
+THRESHOLDS = (50_000, 20, 100)
+"""Each request leaves some hundred objects that live as long as it does: with Python's own thresholds the search for
+garbage among them takes a tenth of all time."""
+
+_lock = threading.Lock()
+_runs = 0
+_before = gc.get_threshold()
+
+
+@contextlib.contextmanager
+def tuned(connections: int) -> Iterator[None]:
+    """Raise the limit of open files, for good, and collect garbage less often, until the last run ends.
+
+    Args:
+        connections: Connections that there may be at once; each is an open file.
+    """
+    global _runs, _before
+    _allow_open_files(max(OPEN_FILES, 2 * connections))
+    with _lock:
+        if not _runs:
+            _before = gc.get_threshold()
+            if gc.isenabled():
+                gc.set_threshold(*(max(pair) for pair in zip(THRESHOLDS, _before, strict=True)))
+        _runs += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _runs -= 1
+            if not _runs:
+                gc.set_threshold(*_before)
+
+
+def _allow_open_files(wanted: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
