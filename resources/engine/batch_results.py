@@ -71,6 +71,19 @@ def latency_ms(state: Batch) -> float:
     return max(0.0, (ended - began) * 1000.0) if isinstance(ended, int) and isinstance(began, int) else 0.0
 
 
+def _cut_off(prompt_tokens: int | None, completion_tokens: int | None) -> Completion:
+    """A response whose row is committed already, as far as it is counted."""
+    return Completion(
+        response="",
+        reasoning=None,
+        finish_reason="length",
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        reasoning_tokens=None,
+        cached_tokens=None,
+    )
+
+
 class Collection:
     """Takes the results of one batch, in any order and any number of times, and commits a row for each request.
 
@@ -149,8 +162,7 @@ class Collection:
             self._add(self._row(entry, outcome), final=True)
         else:
             # A response that was cut off is worth more than a later draw's failure; its row is there already.
-            kept = Completion("", None, "", "length", *entry.kept, None, None)
-            self._final.append(self._row(entry, kept))
+            self._final.append(self._row(entry, _cut_off(*entry.kept)))
 
     def _completed(self, number: int, entry: Entry, outcome: Completion) -> None:
         final = not outcome.truncated or entry.length_retries >= self._options.length_retries

@@ -123,15 +123,15 @@ class ChatClient:
         Args:
             body: The request's JSON.
         """
+        begun = False
         try:
             async with self._session.post(self._url, data=body, allow_redirects=False) as reply:
+                begun = True
                 status, headers, answer = reply.status, reply.headers, await reply.read()
         except TimeoutError:
             return Failure("timeout", f"no reply within {self._timeout:g} s")
-        except aiohttp.ClientPayloadError as error:
-            return Failure("incomplete", self._reason(error))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Failure("connection", self._reason(error))
+            return Failure("incomplete" if begun else "connection", self._reason(error))
         result = read_reply(status, headers, answer, reasons=self._endpoint.reasons)
         if isinstance(result, Failure) and self._key:
             # Servers quote the key when they refuse it; it must not reach a row or a log, not even cut off.

@@ -27,16 +27,18 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         values: Texts, whole numbers, floats or flags, as `kind` says.
         kind: string, int64, float64 or bool.
     """
-    present = [value is not None for value in values]
-    validity = None if all(present) else _bits(present)
-    return pa.Array.from_buffers(kind, len(values), [validity, *_buffers(values, kind)])
+    missing = values.count(None)
+    if missing == len(values):
+        return pa.nulls(len(values), kind)
+    validity = _bits([value is not None for value in values]) if missing else None
+    return pa.Array.from_buffers(kind, len(values), [validity, *_buffers(values, kind)], missing)
 
 
 def _buffers(values: Sequence[Any], kind: pa.DataType) -> list[pa.Buffer]:
     if kind == pa.bool_():
         return [_bits([bool(value) for value in values])]
     if kind == pa.string():
-        texts = [b"" if value is None else value.encode() for value in values]
+        texts = [value.encode() if value else b"" for value in values]
         ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
         return [pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
     return [pa.py_buffer(np.array([value or 0 for value in values], dtype=_NUMBERS[kind]))]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -33,6 +33,9 @@ from resources.engine.progress import Meter, Progress, Summary
 from resources.engine.replies import Completion, Failure
 from resources.engine.requests import Prepared, Request, reseeded
 from resources.engine.rows import make_row
+
+if TYPE_CHECKING:
+    from resources.engine.batch import BatchRun
 
 ProgressCallback = Callable[[Progress], None]
 
@@ -77,6 +80,8 @@ class Engine:
         self.options = options
         if len({(endpoint.model, endpoint.identity) for endpoint in self.endpoints}) != 1:
             raise EndpointRefusedError("the endpoints must be one or more of the same model, by name and digest")
+        if len(self.endpoints) > 1 and any(endpoint.batch for endpoint in self.endpoints):
+            raise EndpointRefusedError("batches go to one endpoint; name that one alone, or none with batch")
 
     def run(
         self, requests: Iterable[Request], out_dir: Path | str, progress: ProgressCallback | None = None
@@ -88,12 +93,21 @@ class Engine:
             meter = Meter(self.options.expected)
             known = KeyTable() if self.options.force else journal.reusable()
             intake = Intake(requests, self.endpoints[0], known, meter, self.options.length_retries)
-            run = _Run(self.endpoints, self.options, intake, journal, meter)
+            run = self._start(intake, journal, meter, out_dir)
             _in_loop_thread(run.drive(), lambda: progress and progress(run.progress()), self.options.progress_seconds)
             journal.finish(intake.asked)
             if progress:
                 progress(run.progress())
             return meter.summary()
+
+    def _start(self, intake: Intake, journal: Journal, meter: Meter, out_dir: Path | str) -> _Run | BatchRun:
+        """The run that suits the endpoints."""
+        if not self.endpoints[0].batch:
+            return _Run(self.endpoints, self.options, intake, journal, meter)
+        # Only here: the package that speaks the Batch API takes longer to import than everything else.
+        from resources.engine.batch import BatchRun
+
+        return BatchRun(self.endpoints[0], self.options, intake, journal, meter, out_dir)
 
 
 @dataclass(slots=True)

@@ -67,7 +67,7 @@ class Intake:
         if (packed := self._known.get(key)) is None:
             return prepared
         reuse = _unpacked(packed)
-        if not reuse.covers(prepared.max_tokens, self._length_retries):
+        if not reuse.covers(prepared.max_tokens, self._length_retries, reasons=self._endpoint.reasons):
             return prepared
         self._meter.reuse(failed=reuse.failed, truncated=reuse.truncated)
         return None

@@ -13,7 +13,7 @@ from resources.engine.requests import Prepared
 if TYPE_CHECKING:
     import polars as pl
 
-_LIMIT_BITS, _RETRY_BITS = 24, 7
+_LIMIT_BITS, _RETRY_BITS = 23, 7
 _FOREVER = (1 << _LIMIT_BITS) - 1
 """Tokens; a limit at or above this is none."""
 
@@ -27,6 +27,7 @@ class Row(NamedTuple):
         request_id: the request's name.
         response: the full text, reasoning included; NULL when the request failed, like the next two.
         reasoning: the reasoning alone; NULL also where there is none.
+        reasoned: whether there is reasoning.
         finish_reason: the server's word.
         prompt_tokens: as the server counts; NULL where it does not say, like the next three.
         completion_tokens: reasoning included.
@@ -48,6 +49,7 @@ class Row(NamedTuple):
     request_id: str
     response: str | None
     reasoning: str | None
+    reasoned: bool
     finish_reason: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -76,6 +78,7 @@ SCHEMA = pa.schema(
         pa.field("request_id", pa.string(), nullable=False),
         pa.field("response", pa.string()),
         pa.field("reasoning", pa.string()),
+        pa.field("reasoned", pa.bool_(), nullable=False),
         pa.field("finish_reason", pa.string()),
         pa.field("prompt_tokens", pa.int64()),
         pa.field("completion_tokens", pa.int64()),
@@ -104,6 +107,7 @@ REUSE_COLUMNS = (
     "error_kind",
     "transient",
     "length_retries",
+    "reasoned",
 )
 """Columns that `Reuse.of` needs, in its order after the first two."""
 
@@ -133,10 +137,11 @@ def make_row(
     effort = (attempts, length_retries, discarded_tokens, queue_ms, latency_ms)
     asked = (request.digest, request.max_tokens, model)
     if isinstance(outcome, Completion):
-        said = (outcome.response, outcome.reasoning, outcome.finish_reason, *outcome.tokens)
+        reasoned = outcome.reasoning is not None
+        said = (outcome.response, outcome.reasoning, reasoned, outcome.finish_reason, *outcome.tokens)
         return Row(request.request_id, *said, None, None, False, *effort, *asked)
     error = f"{outcome.kind}: {outcome.message}"
-    nothing = (None, None, None, None, None, None, None)
+    nothing = (None, None, False, None, None, None, None, None)
     return Row(request.request_id, *nothing, error, outcome.kind, outcome.meaning.resend, *effort, *asked)
 
 
@@ -163,6 +168,7 @@ class Reuse(NamedTuple):
         most_retries: length retries that it had; a truncated response says nothing about more.
         failed: the row is an error.
         truncated: the token limit ended the response.
+        reasoned: there is reasoning in it.
     """
 
     lowest: int
@@ -171,6 +177,7 @@ class Reuse(NamedTuple):
     most_retries: int
     failed: bool
     truncated: bool
+    reasoned: bool
 
     @classmethod
     def of(
@@ -181,22 +188,32 @@ class Reuse(NamedTuple):
         error_kind: str | None,
         transient: bool,
         length_retries: int = 0,
+        reasoned: bool = False,
     ) -> Reuse:
         """Read a row's terms from its columns."""
         limit = _FOREVER if max_tokens is None or max_tokens > _FOREVER else max_tokens
         if transient:
-            return cls(_FOREVER, 0, 0, 0, True, False)
+            return cls(_FOREVER, 0, 0, 0, True, False, False)
         if error_kind is not None:
             # Whether a prompt fits depends on the tokens that are to follow it; other refusals do not.
             bounds = (limit, limit) if _limit_matters(error_kind) else (0, _FOREVER)
-            return cls(*bounds, 0, MOST_LENGTH_RETRIES, True, False)
+            return cls(*bounds, 0, MOST_LENGTH_RETRIES, True, False, False)
         retries = min(length_retries, MOST_LENGTH_RETRIES)
         if finish_reason == "length":
-            return cls(min(completion_tokens or 0, limit), limit, retries, retries, False, True)
-        return cls(min(completion_tokens or 0, limit), _FOREVER, retries, MOST_LENGTH_RETRIES, False, False)
+            return cls(min(completion_tokens or 0, limit), limit, retries, retries, False, True, reasoned)
+        most = MOST_LENGTH_RETRIES
+        return cls(min(completion_tokens or 0, limit), _FOREVER, retries, most, False, False, reasoned)
 
-    def covers(self, max_tokens: int | None, length_retries: int = 0) -> bool:
-        """Whether the row is what a request with this token limit and so many retries would be answered with."""
+    def covers(self, max_tokens: int | None, length_retries: int = 0, *, reasons: bool = False) -> bool:
+        """Whether the row is what a request would be answered with.
+
+        Args:
+            max_tokens: The request's token limit.
+            length_retries: Further draws that it has.
+            reasons: A whole response without reasoning is none.
+        """
+        if reasons and not (self.reasoned or self.truncated or self.failed):
+            return False
         limit = _FOREVER if max_tokens is None or max_tokens > _FOREVER else max_tokens
         return self.lowest <= limit <= self.highest and self.fewest_retries <= length_retries <= self.most_retries
 
@@ -204,7 +221,7 @@ class Reuse(NamedTuple):
         """As one 64-bit number."""
         retries = self.fewest_retries | self.most_retries << _RETRY_BITS
         bounds = self.lowest | self.highest << _LIMIT_BITS | retries << 2 * _LIMIT_BITS
-        return bounds | self.failed << 62 | self.truncated << 63
+        return bounds | self.reasoned << 61 | self.failed << 62 | self.truncated << 63
 
     @classmethod
     def unpacked(cls, number: int) -> Reuse:
@@ -217,6 +234,7 @@ class Reuse(NamedTuple):
             retries >> _RETRY_BITS & MOST_LENGTH_RETRIES,
             bool(number >> 62 & 1),
             bool(number >> 63),
+            bool(number >> 61 & 1),
         )
 
 

@@ -87,7 +87,6 @@ def in_child(work: Callable[[], None]) -> int:
 
 
 def main(url: str, root: Path, stride: int) -> int:
-    kills = 0
     for step in range(0, 10_000, stride):
         folder = root / str(step)
 
@@ -97,12 +96,11 @@ def main(url: str, root: Path, stride: int) -> int:
 
         code = in_child(doomed)
         if code == 0:
-            print(kills, "kills")
+            print(step // stride, "kills")
             return 0
         if code != -signal.SIGKILL or in_child(lambda folder=folder: check(url, folder)) != 0:  # type: ignore[misc]
             print(f"step {step}: exit code {code}, left in {folder}")
             return 1
-        kills += 1
     return 1
 
 

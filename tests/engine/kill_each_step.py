@@ -26,9 +26,8 @@ COMMITS = 3
 
 def row(number: int, digest: str) -> Row:
     text = f"{number} under {digest}"
-    return Row(
-        f"r{number}", text, None, "stop", 1, 2, None, None, None, None, False, 1, 0, 0, 0.0, 1.0, digest, None, "m"
-    )  # fmt: skip
+    said = (f"r{number}", text, None, False, "stop", 1, 2, None, None, None, None, False)
+    return Row(*said, 1, 0, 0, 0.0, 1.0, digest, None, "m")
 
 
 def run(folder: Path, digest: str) -> None:

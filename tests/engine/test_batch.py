@@ -46,7 +46,7 @@ def batches(kit, monkeypatch) -> Iterator[Callable[..., BatchServer]]:
         server.stop()
 
 
-def run(server: BatchServer, requests: Any, folder: Path, progress: Any = None, **options: Any) -> Summary:
+def run(server: BatchServer, requests: Any, folder: Path | str, progress: Any = None, **options: Any) -> Summary:
     settings = {"batch_poll_seconds": 0.03, "backoff_base": 0.02, "backoff_cap": 0.1, "timeout": 10.0, **options}
     endpoint = Endpoint(server.base_url, "tiny", "digest", batch=True)
     return generate(requests, endpoint, folder, EngineOptions(**settings), progress)
@@ -270,6 +270,18 @@ def test_a_server_that_stays_away_is_one_error_and_its_batches_are_picked_up(kit
     server.start()
     assert run(server, kit.ask(50), tmp_path).ok == 50
     assert len(server.batches) == 1
+
+
+def test_the_rows_may_go_to_an_object_store(kit, batches, tmp_path):
+    server, url = batches(), f"memory://{tmp_path.name}"
+    assert run(server, kit.ask(50), url, batch_requests=20).ok == 50
+    assert run(server, kit.ask(50), url).reused == 50
+
+
+def test_batches_go_to_one_endpoint(tmp_path):
+    endpoints = [Endpoint(f"http://127.0.0.1:{port}/v1", "tiny", batch=True) for port in (1, 2)]
+    with pytest.raises(EndpointRefusedError, match="one endpoint"):
+        generate([], endpoints, tmp_path)
 
 
 def test_a_server_without_a_batch_api_is_one_clear_error(kit, serve, tmp_path):

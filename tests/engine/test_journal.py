@@ -24,7 +24,7 @@ from resources.engine.rows import SCHEMA, Reuse, Row
 
 def row(number: int, text: str = "text", digest: str = "d") -> Row:
     return Row(
-        request_id=f"r{number}", response=text, reasoning=None, finish_reason="stop", prompt_tokens=1,
+        request_id=f"r{number}", response=text, reasoning=None, reasoned=False, finish_reason="stop", prompt_tokens=1,
         completion_tokens=2, reasoning_tokens=None, cached_tokens=None, error=None, error_kind=None, transient=False,
         attempts=1, length_retries=0, discarded_tokens=0, queue_ms=0.0, latency_ms=1.0, request_digest=digest,
         max_tokens=None, model="m",

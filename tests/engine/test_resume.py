@@ -14,6 +14,8 @@ import orjson
 import pytest
 from aiohttp import web
 
+from resources.engine import Endpoint, Summary, generate
+
 ROOT = Path(__file__).parents[2]
 MBT_GENERATE = "import typer; from mbt_assets.cli.generate import generate; typer.run(generate)"
 
@@ -73,6 +75,27 @@ def test_a_raised_token_limit_sends_only_what_was_truncated(kit, serve, tmp_path
     summary = kit.run(server, ask(1000), tmp_path)
     assert (summary.sent, summary.reused, summary.truncated) == (5, 10, 0)
     assert {row["finish_reason"] for row in kit.rows_of(tmp_path).values()} == {"stop"}
+
+
+def test_once_the_model_should_reason_rows_without_reasoning_are_sent_again(kit, serve, tmp_path):
+    def fault_for(mute: range):
+        async def fault(request: web.Request, body: dict, attempt: int) -> web.Response | None:
+            if int(body["messages"][-1]["content"].split()[-1]) not in mute:
+                return None
+            return web.json_response({"choices": [{"message": {"content": "Paris."}, "finish_reason": "stop"}]})
+
+        return fault
+
+    def run(server, reasons: bool) -> Summary:
+        return generate(kit.ask(30), Endpoint(server.base_url, "tiny", "digest", reasons=reasons), tmp_path)
+
+    server = serve(fault_for(range(10)))
+    assert run(server, False).ok == 30
+    summary = run(server, True)
+    assert (summary.reused, summary.sent, summary.failures) == (20, 10, {"no_reasoning": 10})
+    assert "Paris." in kit.rows_of(tmp_path)["r3"]["error"]
+    summary = run(serve(), True)  # The server's reasoning parser is switched on.
+    assert (summary.reused, summary.sent, summary.ok) == (20, 10, 30)
 
 
 def test_force_sends_everything(kit, serve, tmp_path):
