@@ -7,6 +7,7 @@ import dagster as dg
 
 from jobs.plan import CELL_ASSETS, FINAL_ASSETS, final_nodes, slice_of, units
 from jobs.runner import Build, Report, Runner
+from mbt_assets.stage import FORCE_TAG
 from partitions.axes import Axes
 from partitions.grid import Node
 from resources.artifacts import Artifacts
@@ -39,7 +40,8 @@ def slice_jobs(axes: Axes, artifacts: Artifacts, home: Home, build: Build) -> li
 
     def made(context: dg.OpExecutionContext, nodes: set[Node]) -> None:
         runner = Runner(grid, artifacts, home, build, on_report=_logged(context))
-        reports = runner.run(units(grid, nodes | final_nodes()))
+        force = context.run.tags.get(FORCE_TAG) == "true"
+        reports = runner.run(units(grid, nodes | final_nodes()), force=force)
         failed = [report for report in reports if report.outcome == "failed"]
         if failed:
             raise dg.Failure(f"{len(failed)} parts failed; first: {failed[0].unit.name}: {failed[0].why}")

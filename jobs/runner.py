@@ -5,7 +5,6 @@ Each worker is a process: Dagster sets up logging anew at the start of every run
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -17,6 +16,8 @@ from typing import Any, Literal, Protocol
 import dagster as dg
 
 from jobs.plan import Unit, dependencies, descendants
+from jobs.workers import interruptible, worker_pool
+from mbt_assets.stage import FORCE_TAG
 from mbt_assets.staleness import Standing, assess
 from partitions.grid import Grid, Node
 from partitions.study import Study
@@ -90,9 +91,9 @@ def make(build: Build, study: str, home: Home, nodes: tuple[Node, ...], tags: di
         nodes: the partitions.
         tags: of the run.
     """
-    graph = _graph(build, study, home)
-    started = time.monotonic()
-    with dg.DagsterInstance.get() as instance:
+    with interruptible(), dg.DagsterInstance.get() as instance:
+        graph = _graph(build, study, home)
+        started = time.monotonic()
         result = dg.materialize(
             graph.assets,
             selection=[dg.AssetKey(node.asset) for node in nodes],
@@ -139,9 +140,11 @@ class Runner:
     def run(self, planned: list[Unit], *, force: bool = False) -> list[Report]:
         """Run every unit after those that it needs.
 
+        An interrupt ends the units that run, with their payloads, before it goes on.
+
         Args:
             planned: units, from `jobs.plan.units`.
-            force: make everything, changed or not.
+            force: make everything, changed or not, from no earlier reply or checkpoint.
 
         Returns:
             One report per unit, in the order they ended.
@@ -155,8 +158,7 @@ class Runner:
         ready: list[str] = []
         running: dict[Future[Made], tuple[Unit, list[Node], str]] = {}
         prepare_instance()
-        # Workers start fresh: a forked child would inherit this process's threads in whatever state they are.
-        with ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn")) as pool:
+        with worker_pool(self.workers) as pool:
             while sorter.is_active():
                 # What most others wait for goes first, so that both ends of a long chain are not left to one worker.
                 ready = sorted([*ready, *sorter.get_ready()], key=lambda name: -weights[name])
@@ -164,7 +166,7 @@ class Runner:
                     unit = by_name[ready.pop(0)]
                     wanted, why = self._wanted(unit, needs[unit.name], reports, force)
                     if wanted:
-                        running[self._submit(pool, unit, wanted)] = (unit, wanted, why)
+                        running[self._submit(pool, unit, wanted, force)] = (unit, wanted, why)
                     else:
                         self._close(Report(unit, "skipped" if why else "reused", why=why), reports, sorter)
                 done, _ = wait(running, return_when=FIRST_COMPLETED) if running else (set(), None)
@@ -172,9 +174,11 @@ class Runner:
                     self._close(_report(*running.pop(future), _outcome(future)), reports, sorter)
         return list(reports.values())
 
-    def _submit(self, pool: ProcessPoolExecutor, unit: Unit, wanted: list[Node]) -> Future[Made]:
+    def _submit(self, pool: ProcessPoolExecutor, unit: Unit, wanted: list[Node], force: bool) -> Future[Made]:
         self.on_start(unit, wanted)
         study, tags = self.grid.study.model_dump_json(), {"mbt/unit": unit.name}
+        if force:
+            tags[FORCE_TAG] = "true"
         return pool.submit(make, self.build, study, self.home, tuple(wanted), tags)
 
     def _wanted(self, unit: Unit, needs: set[str], reports: dict[str, Report], force: bool) -> tuple[list[Node], str]:

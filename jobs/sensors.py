@@ -5,7 +5,8 @@ from collections.abc import Callable
 import dagster as dg
 
 from jobs.rescore import CellState, History, decide
-from mbt_assets.recipes import JUDGE_TASKS, digest_of, scorer_version
+from mbt_assets.identities import digest_of
+from mbt_assets.recipes import JUDGE_TASKS, scorer_version
 from partitions.grid import Grid, Node, split_key
 from partitions.study import Study
 from resources.artifacts import Artifacts

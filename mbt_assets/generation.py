@@ -6,7 +6,7 @@ Every asset of generated rows goes through here, and through here alone to the g
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,14 @@ RESPONSE_COLUMNS = (
     "content",
     "finish_reason",
     "prompt_tokens",
+    "cached_tokens",
     "completion_tokens",
+    "reasoning_tokens",
     "error",
     "attempts",
+    "length_retries",
+    "discarded_tokens",
+    "queue_ms",
     "latency_ms",
     "request_digest",
 )
@@ -54,7 +59,7 @@ class Ask:
 
 def ask_model(
     stage: Stage,
-    endpoint: engine.Endpoint,
+    endpoints: Sequence[engine.Endpoint],
     template: str,
     asks: Iterable[Ask],
     sampling: Sampling,
@@ -65,7 +70,7 @@ def ask_model(
 
     Args:
         stage: the partition that the rows are for; its journal keeps replies until they are in the lake and after.
-        endpoint: who answers.
+        endpoints: who answers: one, or several of the same model.
         template: the prompt template.
         asks: the rows, each with unique keys.
         sampling: decoding settings.
@@ -93,8 +98,10 @@ def ask_model(
         max_attempts=limits.max_attempts,
         timeout=limits.request_timeout_s,
         progress_seconds=PROGRESS_SECONDS,
+        force=stage.force,
+        length_retries=limits.length_retries,
     )
-    summary = engine.generate(requests(), endpoint, folder, options, progress=_progress_log(stage))
+    summary = engine.generate(requests(), endpoints, folder, options, progress=_progress_log(stage))
     stage.context.log.info(
         "%s: %d rows, %d reused, %d sent, %d failed",
         stage.node,
@@ -103,6 +110,7 @@ def ask_model(
         summary.sent,
         summary.failed,
     )
+    _note_requests(stage, summary)
     wanted = pl.DataFrame(keys, schema={name: KEY_TYPES[name] for name in key_columns})
     return _joined(stage, wanted, engine.responses(folder).collect(), prompts.digest(template))
 
@@ -120,10 +128,14 @@ def _joined(stage: Stage, wanted: pl.DataFrame, replies: pl.DataFrame, prompt_di
         raise JoinError(f"{stage.node}: {absent.height} requests have no row, first {absent['request_id'][0]}")
     return rows.drop("request_id").with_columns(
         pl.col("response", "reasoning", "content").fill_null(""),
-        pl.col("prompt_tokens", "completion_tokens", "attempts").cast(pl.Int64),
-        pl.col("latency_ms").cast(pl.Float64),
         prompt_digest=pl.lit(prompt_digest),
     )
+
+
+def _note_requests(stage: Stage, summary: engine.Summary) -> None:
+    """Show in the UI what was sent and what was used again, over all the models that the partition asks."""
+    for name, count in (("requests_sent", summary.sent), ("replies_reused", summary.reused)):
+        stage.note(**{name: stage.notes.get(name, 0) + count})
 
 
 def _progress_log(stage: Stage) -> Callable[[engine.Progress], None]:

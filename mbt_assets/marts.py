@@ -35,10 +35,7 @@ def declare_sql_tables(lake: Lake, study: Study) -> None:
         udfs.register(connection, study.resamples, study.seed)
         for name, schema in TABLES.items():
             connection.register(name, schema.create_empty())
-        for name, frame in (
-            ("variants", warehouse.variants_frame(study)),
-            ("settings", warehouse.settings_frame(study)),
-        ):
+        for name, frame in warehouse.study_frames(study).items():
             connection.register(name, frame)
         for name in SQL_TABLES:
             # Of no rows, some marts still make some (a cell that is missing is shown): keep the columns alone.

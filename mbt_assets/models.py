@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import polars as pl
 
-from mbt_assets.recipes import digest_of, model_identity, recipe
+from mbt_assets.identities import digest_of, model_identity
+from mbt_assets.recipes import recipe
 from mbt_assets.stage import Stage, StageSpec
 from partitions.grid import Node
 from partitions.modes import MODES
@@ -63,7 +64,7 @@ def _made_student(stage: Stage, spec: dict[str, Any]) -> dict[str, Any]:
         payload_spec = {**spec, "out_dir": str(working), "seed": stage.study.seed}
         return stage.compute.run(stage.context, "make_student", payload_spec)
 
-    folder, result = made_once(folder, make)
+    folder, result = made_once(folder, make, stage.context.log.info, force=stage.force)
     stage.context.log.info("%s: %s", stage.node, "made" if result else f"{folder} was there already")
     stage.note(**orjson.loads((folder / RESULT_FILE).read_bytes()))
     return {"uri": str(folder), "digest": digest_folder(folder)}

@@ -6,38 +6,46 @@ A partition whose recipe or parents have changed is stale. Pure functions of the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 import sql
-from mbt_assets import embedded, prompts
-from mbt_assets.scoring import answer_hits, answers, degeneration, mqi, rrp, verdicts
+from mbt_assets import benchmarks, prompts
+from mbt_assets.identities import digest_of, model_identity, reply_terms, weights_state
+from mbt_assets.scoring import answer_hits, answers, degeneration, mqi, rrp, traces, udfs, verdicts
 from partitions.grid import MARTS, Grid, Node, split_key
 from partitions.modes import MODES
-from partitions.study import Study, split_variant
+from partitions.study import PathSource, Study, split_variant
 
 Recipe = dict[str, Any]
 
 STAGE_VERSIONS = {
     "questions": 1,
-    "rollouts": 1,
+    "rollouts": 2,
+    "traces": 1,
     "training_sets": 1,
     "sft": 1,
     "grpo": 1,
-    "warehouse": 1,
+    "judged": 1,
+    "warehouse": 2,
     "report": 1,
 }
-"""Raised by hand when the code of a stage changes what it makes."""
+"""Raised by hand when the code of a stage changes what it makes, or a table its columns."""
 
-STUDENT_SOURCES = (
-    "payloads/make_student.py",
-    "payloads/student_lessons.py",
-    "payloads/student_tokenizer.py",
-    "benchmarks/trails.py",
+FOLDER = Path(__file__).parent
+STUDENT_SOURCES = tuple(
+    FOLDER / name
+    for name in (
+        "payloads/make_student.py",
+        "payloads/student_lessons.py",
+        "payloads/student_tokenizer.py",
+        "benchmarks/trails.py",
+    )
 )
+STATISTICS_SOURCES = tuple(FOLDER / "scoring" / f"{name}.py" for name in ("udfs", "stats", "aes", "agreement"))
+"""What the functions that SQL calls consist of."""
 
 JUDGE_TASKS: dict[str, tuple[str, str]] = {
     "judge_verdicts": ("verdict", verdicts.SCORER_VERSION),
@@ -47,10 +55,8 @@ JUDGE_TASKS: dict[str, tuple[str, str]] = {
 }
 """For each judged table its prompt template and the version of its parser and score."""
 
-
-def digest_of(content: Any) -> str:
-    """Sha256 of any JSON-like value, independent of the order of keys."""
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+SHOWS_PREDICTION = ("judge_verdicts", "mqi_scores")
+"""Judged tables whose judge is shown the extracted answer."""
 
 
 def recipe(study: Study, node: Node) -> Recipe:
@@ -76,20 +82,12 @@ def scorer_version(asset: str) -> str:
     return JUDGE_TASKS[asset][1]
 
 
-def model_identity(study: Study, name: str) -> str:
-    """Digest of what pins a model that is not materialized on its own (teacher, judge)."""
-    model = study.models[name]
-    made_of = {"source": model.source.model_dump(), "trust_remote_code": model.trust_remote_code}
-    if model.source.kind == "rules":
-        made_of["version"] = embedded.VERSION
-    return digest_of(made_of)
-
-
 def _questions(side: str) -> Callable[[Study, str], Recipe]:
     def of(study: Study, key: str) -> Recipe:
         dataset = study.datasets[key].model_dump(exclude={"train", "validation"})
         split = getattr(study.datasets[key], side).model_dump()
-        return {"dataset": dataset, "split": split, "seed": study.seed, "version": STAGE_VERSIONS["questions"]}
+        settings = {"dataset": dataset, "split": split, "seed": study.seed, "version": STAGE_VERSIONS["questions"]}
+        return settings | {"source": benchmarks.source_state(dataset["benchmark"], hub_id=dataset["hub_id"])}
 
     return of
 
@@ -105,9 +103,19 @@ def _base_models(study: Study, key: str) -> Recipe:
 def student_program() -> str:
     """Digest of what makes the embedded student: the payload's source, its data's source, its prompts."""
     # Read as text: importing the payload would import torch.
-    sources = [Path(__file__).parent / name for name in STUDENT_SOURCES]
-    texts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
-    return digest_of([texts, prompts.digest("answer"), prompts.digest("answer_metacognitive")])
+    return digest_of(
+        [_source_digests(STUDENT_SOURCES), prompts.digest("answer"), prompts.digest("answer_metacognitive")]
+    )
+
+
+@cache
+def statistics_program() -> str:
+    """Digest of the functions that SQL calls, as this process has loaded them: an edit counts from the next start."""
+    return digest_of(_source_digests(STATISTICS_SOURCES))
+
+
+def _source_digests(paths: Iterable[Path]) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
 def _generated(study: Study, template: str, model: str) -> Recipe:
@@ -116,21 +124,25 @@ def _generated(study: Study, template: str, model: str) -> Recipe:
         "prompt": prompts.digest(template),
         "sampling": study.sampling_of(model).model_dump(exclude_none=True),
         "seed": study.seed,
+        "server": reply_terms(study, model),
     }
+
+
+def _rolled_out(study: Study, template: str, model: str, count: int) -> Recipe:
+    versions = {"splitter": answers.SPLITTER_VERSION, "version": STAGE_VERSIONS["rollouts"]}
+    return _generated(study, template, model) | {"rollouts": count} | versions
 
 
 def _train_rollouts(study: Study, key: str) -> Recipe:
     model, _ = split_variant(split_key(key)[1])
-    return _generated(study, "answer", model) | {
-        "rollouts": study.rollouts.train,
-        "version": STAGE_VERSIONS["rollouts"],
-    }
+    return _rolled_out(study, "answer", model, study.rollouts.train)
 
 
 def _taught(template: str) -> Callable[[Study, str], Recipe]:
     def of(study: Study, key: str) -> Recipe:
         teacher = model_identity(study, study.teacher)
-        return _generated(study, template, study.teacher) | {"teacher": teacher}
+        versions = {"extractor": traces.EXTRACTOR_VERSION, "version": STAGE_VERSIONS["traces"]}
+        return _generated(study, template, study.teacher) | {"teacher": teacher} | versions
 
     return of
 
@@ -144,6 +156,8 @@ def _training_sets(study: Study, key: str) -> Recipe:
     model, mode = split_variant(split_key(key)[1])
     limits = study.training_of(model, "sft").model_dump(include={"num_rollouts", "num_traces", "limit"})
     made_with: Recipe = {"mode": mode, "version": STAGE_VERSIONS["training_sets"], "prompt": prompts.digest("answer")}
+    if MODES[mode].only_correct:
+        made_with["scorer"] = answers.SCORER_VERSION
     return made_with | limits
 
 
@@ -159,21 +173,22 @@ def _grpo_checkpoints(study: Study, key: str) -> Recipe:
     training = study.training_of(model, "grpo")
     settings = {"trl": training.trl_of(mode), "peft": training.peft, "accelerate": training.accelerate}
     limits = {"limit": training.limit, "prompt": prompts.digest("answer"), "seed": study.seed}
-    return settings | limits | {"version": STAGE_VERSIONS["grpo"]}
+    reward = {"splitter": answers.SPLITTER_VERSION, "scorer": answers.SCORER_VERSION}
+    return settings | limits | reward | {"version": STAGE_VERSIONS["grpo"]}
 
 
 def _checkpoints(study: Study, key: str) -> Recipe:
     model, mode = split_variant(key)
     external = study.models[model].external.get(mode)
-    return {"kind": MODES[mode].kind, "external": external.model_dump() if external else None}
+    made_with: Recipe = {"kind": MODES[mode].kind, "external": external.model_dump() if external else None}
+    if external and isinstance(external.source, PathSource):
+        made_with["files"] = weights_state(Path(external.source.path))
+    return made_with
 
 
 def _validation_rollouts(study: Study, key: str) -> Recipe:
     model, mode = split_variant(split_key(key)[1])
-    return _generated(study, MODES[mode].prompt, model) | {
-        "rollouts": study.rollouts.validation,
-        "version": STAGE_VERSIONS["rollouts"],
-    }
+    return _rolled_out(study, MODES[mode].prompt, model, study.rollouts.validation)
 
 
 def _answer_scores(study: Study, key: str) -> Recipe:
@@ -188,27 +203,49 @@ def _judged(table: str) -> Callable[[Study, str], Recipe]:
         sampling = {
             name: study.sampling_of(name, study.judge_sampling).model_dump(exclude_none=True) for name in study.judges
         }
-        return {"judges": judges, "prompt": prompts.digest(template), "sampling": sampling, "scorer": version}
+        made_with: Recipe = {
+            "judges": judges,
+            "servers": {name: reply_terms(study, name) for name in study.judges},
+            "prompt": prompts.digest(template),
+            "sampling": sampling,
+            "seed": study.seed,
+            "scorer": version,
+            "version": STAGE_VERSIONS["judged"],
+        }
+        return made_with | ({"extractor": answers.SCORER_VERSION} if table in SHOWS_PREDICTION else {})
 
     return of
 
 
+def _calculated(name: str) -> Recipe:
+    """The SQL of a table, and the functions behind it where it calls any."""
+    file = sql.load(name)
+    calls = any(f"{function}(" in file.statement for function in udfs.FUNCTIONS)
+    return {"sql": file.digest} | ({"statistics": statistics_program()} if calls else {})
+
+
 def _cell_metrics(study: Study, key: str) -> Recipe:
     constants = {"judge": study.judges[0], "resamples": study.resamples, "seed": study.seed}
-    return {"sql": sql.load("cell_metrics").digest} | constants
+    return _calculated("cell_metrics") | constants
 
 
 def _mart(name: str) -> Callable[[Study, str], Recipe]:
     def of(study: Study, key: str) -> Recipe:
         constants = {"aes": study.aes.model_dump(), "judge": study.judges[0], "resamples": study.resamples}
-        return {"sql": sql.load(name).digest, "seed": study.seed} | constants
+        made_with = _calculated(name) | {"seed": study.seed} | constants
+        if name == "cost":
+            made_with["prices"] = {
+                model: entry.price.model_dump() for model, entry in study.models.items() if entry.price
+            }
+        return made_with
 
     return of
 
 
 def _built(stage: str) -> Callable[[Study, str], Recipe]:
     def of(study: Study, key: str) -> Recipe:
-        return {"version": STAGE_VERSIONS[stage], "study": study.name, "variants": study.variants}
+        shown = {"study": study.name, "variants": study.variants, "datasets": list(study.datasets)}
+        return {"version": STAGE_VERSIONS[stage]} | shown
 
     return of
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from mbt_assets.checks import FAILED_REQUESTS, TRUNCATED_ROLLOUTS
 from mbt_assets.generation import Ask, ask_model
+from mbt_assets.identities import request_identity
 from mbt_assets.models import base_of, checkpoint_of
 from mbt_assets.scoring.answers import split_reasoning
 from mbt_assets.stage import Stage, StageSpec
@@ -27,8 +28,9 @@ def _asks(questions: pl.DataFrame, rollouts: int) -> Iterator[Ask]:
 def _answered(stage: Stage, questions: pl.DataFrame, weights: dict[str, Any], prompt: str, count: int) -> pl.DataFrame:
     model = stage.study.models[stage.model]
     sampling = stage.study.sampling_of(stage.model)
-    with stage.servers.serving(stage.model, model, weights["uri"], weights["digest"]) as endpoint:
-        frame = ask_model(stage, endpoint, prompt, _asks(questions, count), sampling, ROLLOUT_KEYS)
+    identity = request_identity(stage.study, stage.model, weights["digest"])
+    with stage.servers.serving(stage.model, model, weights["uri"], identity) as endpoints:
+        frame = ask_model(stage, endpoints, prompt, _asks(questions, count), sampling, ROLLOUT_KEYS)
     # A rollout that never closes its reasoning is all reasoning, whether or not it opened it.
     split = [split_reasoning(text) for text in frame["response"]]
     return frame.with_columns(

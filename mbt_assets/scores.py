@@ -23,6 +23,18 @@ from resources.tables import TABLES
 Row = Mapping[str, Any]
 KEYS = ("question_id", "rollout_id")
 QUESTION_COLUMNS = ("question_id", "question", "answer", "aliases", "tier")
+JUDGE_USAGE = (
+    "finish_reason",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "length_retries",
+    "discarded_tokens",
+    "queue_ms",
+    "latency_ms",
+)
+"""What a judged table keeps of the judge's request, as `judge_…`: a judge costs as much as a student may."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +146,8 @@ def _judged_by(stage: Stage, judge: str, rows: pl.DataFrame) -> pl.DataFrame:
             if row["error"] is None and task.settled(row) is None:
                 yield Ask({key: row[key] for key in KEYS}, task.fields(row), row["rollout_id"])
 
-    with stage.servers.serving(judge, model, uri, digest) as endpoint:
-        replies = ask_model(stage, endpoint, template, asks(), sampling, KEYS, part=judge)
+    with stage.servers.serving(judge, model, uri, digest) as endpoints:
+        replies = ask_model(stage, endpoints, template, asks(), sampling, KEYS, part=judge)
     by_key = {tuple(reply[key] for key in KEYS): reply for reply in replies.iter_rows(named=True)}
     common = {"judge": judge, "judge_digest": digest, "scorer_version": version}
     judged = [
@@ -153,11 +165,7 @@ def _judgment(task: JudgeTask, row: Row, reply: Row | None) -> dict[str, Any]:
         return fixed | {"status": "failed", "parse_ok": False, "failure": "rollout_failed"}
     if reply is None:
         return fixed | {"status": "scored", "parse_ok": True, **(task.settled(row) or {})}
-    fixed |= {
-        "attempts": reply["attempts"],
-        "judge_prompt_tokens": reply["prompt_tokens"],
-        "judge_completion_tokens": reply["completion_tokens"],
-    }
+    fixed |= {"attempts": reply["attempts"]} | {f"judge_{name}": reply[name] for name in JUDGE_USAGE}
     if reply["error"] is not None:
         return fixed | {"status": "failed", "parse_ok": False, "failure": reply["error"]}
     fixed["reply"] = reply["content"]

@@ -24,6 +24,8 @@ from resources.tables import TABLES
 OWNERS = ["team:mbt"]
 RESOURCES = {"lake", "artifacts", "home", "servers", "compute"}
 STORED_CHECK = "stored_rows"
+FORCE_TAG = "mbt/force"
+"""Tag of a run (`true`) that uses no reply and no checkpoint of an earlier one again."""
 Figures = Callable[[pl.DataFrame], Mapping[str, float | int | None]]
 
 
@@ -55,7 +57,12 @@ class FrameCheck:
 
 @dataclass(frozen=True)
 class Stage:
-    """What the code of an asset gets to make one partition."""
+    """What the code of an asset gets to make one partition.
+
+    Attributes:
+        force: use no earlier reply or checkpoint again, even where it was made of the same.
+        notes: shown in the UI beside the partition.
+    """
 
     context: dg.AssetExecutionContext
     study: Study
@@ -65,6 +72,7 @@ class Stage:
     servers: ModelServers
     compute: LocalCompute
     notes: dict[str, Any] = field(default_factory=dict)
+    force: bool = False
 
     def note(self, **values: Any) -> None:
         """Add to what the UI shows of this partition; numbers are plotted over time."""
@@ -139,7 +147,7 @@ def provenance_of(artifacts: Artifacts, study: Study, node: Node, run_id: str) -
         if stored is None:
             raise LakeError(f"{node} needs {parent}, which is not in the lake: materialize that first")
         inputs[str(parent)] = stored.data_version
-    made_with = recipe(study, node)
+    made_with = recipe(study, node) | artifacts.bound_to(node)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Provenance(fingerprint(made_with, inputs), made_with, inputs, run_id, now)
 
@@ -174,7 +182,16 @@ def _run(context: dg.AssetExecutionContext, study: Study, spec: StageSpec, node:
     resources = context.resources
     artifacts: Artifacts = resources.artifacts
     provenance = provenance_of(artifacts, study, node, context.run_id)
-    stage = Stage(context, study, node, artifacts.lake, resources.home, resources.servers, resources.compute)
+    stage = Stage(
+        context,
+        study,
+        node,
+        artifacts.lake,
+        resources.home,
+        resources.servers,
+        resources.compute,
+        force=context.run.tags.get(FORCE_TAG) == "true",
+    )
     frame = checked(node, spec.make(stage))
     outcomes = [(check, check.look(frame, study)) for check in spec.checks]
     refused = [check.name for check, outcome in outcomes if check.blocking and not outcome.passed]

@@ -43,11 +43,13 @@ def assess(grid: Grid, artifacts: Artifacts, nodes: Iterable[Node] | None = None
         found = dict(zip(wanted, pool.map(artifacts.stored, wanted), strict=True))
     standings = {node: Standing("fresh" if found[node] else "missing", "", found[node]) for node in outside}
     for node in chosen:
-        standings[node] = _standing(grid, node, found[node], standings)
+        standings[node] = _standing(grid, artifacts, node, found[node], standings)
     return {node: standings[node] for node in chosen}
 
 
-def _standing(grid: Grid, node: Node, stored: Stored | None, known: dict[Node, Standing]) -> Standing:
+def _standing(
+    grid: Grid, artifacts: Artifacts, node: Node, stored: Stored | None, known: dict[Node, Standing]
+) -> Standing:
     if stored is None:
         return Standing("missing", "never made")
     versions: dict[str, str] = {}
@@ -58,7 +60,7 @@ def _standing(grid: Grid, node: Node, stored: Stored | None, known: dict[Node, S
         if standing.state != "fresh" or standing.stored is None:
             return Standing("stale", f"{parent} is {standing.state}", stored)
         versions[str(parent)] = standing.stored.data_version
-    now = recipe(grid.study, node)
+    now = recipe(grid.study, node) | artifacts.bound_to(node)
     if fingerprint(now, versions) == stored.provenance.fingerprint:
         return Standing("fresh", "", stored)
     return Standing("stale", _difference(stored.provenance, now, versions), stored)

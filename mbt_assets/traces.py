@@ -9,7 +9,7 @@ import polars as pl
 
 from mbt_assets.checks import FAILED_REQUESTS, UNUSABLE_TRACES
 from mbt_assets.generation import Ask, ask_model
-from mbt_assets.recipes import model_identity
+from mbt_assets.identities import request_identity
 from mbt_assets.rollouts import response_figures
 from mbt_assets.scoring.traces import extract_trace
 from mbt_assets.stage import Stage, StageSpec
@@ -26,18 +26,18 @@ def _from_teacher(
     name = stage.study.teacher
     teacher = stage.study.models[name]
     uri, digest = teacher_weights(stage, name)
-    with stage.servers.serving(name, teacher, uri, digest) as endpoint:
-        frame = ask_model(stage, endpoint, template, asks, stage.study.sampling_of(name), keys)
+    with stage.servers.serving(name, teacher, uri, digest) as endpoints:
+        frame = ask_model(stage, endpoints, template, asks, stage.study.sampling_of(name), keys)
     traces = [extract_trace(text) for text in frame["content"]]
     return frame.with_columns(pl.Series(column, traces, dtype=pl.String), dataset=pl.lit(stage.dataset))
 
 
 def teacher_weights(stage: Stage, name: str) -> tuple[str, str]:
-    """The registry uri and the digest of a model that is no partition of the graph: the teacher, or a judge."""
+    """The registry uri and the digest, weights and server, of a model that is no partition: the teacher, or a judge."""
     source = stage.study.models[name].source
     uri = {"hub": f"hub://{getattr(source, 'repo', '')}", "path": getattr(source, "path", "")}.get(source.kind, "")
     revision = getattr(source, "revision", None)
-    return (f"{uri}@{revision}" if revision else uri), model_identity(stage.study, name)
+    return (f"{uri}@{revision}" if revision else uri), request_identity(stage.study, name)
 
 
 def _task(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import polars as pl
 
 from mbt_assets import prompts
 from mbt_assets.checks import NOT_EMPTY
+from mbt_assets.identities import digest_of
 from mbt_assets.models import base_of
-from mbt_assets.recipes import digest_of, recipe
+from mbt_assets.recipes import recipe
 from mbt_assets.scoring.answers import extract_answer, score
 from mbt_assets.stage import Stage, StageSpec
 from partitions.grid import cell_key
@@ -137,11 +138,12 @@ def _trained(stage: Stage, trainer: Literal["sft", "grpo"], rows: pl.DataFrame, 
             "peft": settings.peft,
             "trust_remote_code": stage.study.models[stage.model].trust_remote_code,
         }
-        result = stage.compute.run(stage.context, trainer, spec, accelerate=settings.accelerate)
+        gpus = stage.study.models[stage.model].compute.gpus
+        result = stage.compute.run(stage.context, trainer, spec, accelerate=settings.accelerate, gpus=gpus)
         rows_file.unlink(missing_ok=True)
         return result
 
-    folder, fresh = made_once(folder, make)
+    folder, fresh = made_once(folder, make, stage.context.log.info, force=stage.force)
     if fresh is None:
         stage.context.log.info("%s: %s was trained on the same rows before; it is used again", stage.node, folder)
     result = orjson.loads((folder / RESULT_FILE).read_bytes())

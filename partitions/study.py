@@ -99,21 +99,42 @@ Source = Annotated[HubSource | PathSource | EmbeddedSource | RulesSource, Field(
 class VllmServer(StudyModel):
     """`vllm serve` as a subprocess.
 
-    Each option becomes a flag: `tensor_parallel_size: 4` → `--tensor-parallel-size 4`.
+    Attributes:
+        options: each becomes a flag: `tensor_parallel_size: 4` → `--tensor-parallel-size 4`.
+        startup_timeout_s: seconds it may take until it answers.
+        idle_timeout_s: seconds that it stays after its last use, for the next cell or run of the same checkpoint.
     """
 
     kind: Literal["vllm"]
     options: dict[str, Any] = {}
     startup_timeout_s: int = 3600
+    idle_timeout_s: float = Field(default=300, ge=0)
 
 
 class RemoteServer(StudyModel):
-    """An endpoint that somebody else runs. The key is read from the environment variable `api_key_env`."""
+    """An endpoint that somebody else runs.
+
+    Attributes:
+        base_url: where it is; a list of several that serve the same model shares the load among them.
+        model: the name under which it serves the model.
+        api_key_env: environment variable that holds the key.
+        requests_per_minute: most requests started in a minute at each base URL; null for no limit.
+        tokens_per_minute: most tokens, in and out, in a minute at each base URL; null for no limit.
+        batch: send through its Batch API: often cheaper, answered within a day.
+    """
 
     kind: Literal["openai"]
-    base_url: str
+    base_url: str | list[str] = Field(min_length=1)
     model: str
     api_key_env: str | None = None
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    batch: bool = False
+
+    @property
+    def base_urls(self) -> list[str]:
+        """All of them."""
+        return [self.base_url] if isinstance(self.base_url, str) else self.base_url
 
 
 class StudentServer(StudyModel):
@@ -134,7 +155,12 @@ Server = Annotated[VllmServer | RemoteServer | StudentServer | RulesServer, Fiel
 
 
 class Compute(StudyModel):
-    """What a GPU payload of this model needs."""
+    """What a GPU payload of this model needs.
+
+    Attributes:
+        gpus: how many GPUs its server and its training have to themselves; 0 gives a vLLM server as many as its
+            parallel sizes multiply to, and training none.
+    """
 
     gpus: int = Field(default=0, ge=0)
     memory: str | None = None
@@ -174,8 +200,29 @@ class Training(StudyModel):
         return {**self.trl, **self.by_mode.get(mode, {})}
 
 
+class Price(StudyModel):
+    """What a provider takes for a million tokens of a model. Null is not known: costs are then null too, never 0.
+
+    Attributes:
+        input: of the prompt.
+        output: generated, reasoning included.
+        cached_input: of the prompt, where the provider had them in its cache; null takes as much as for the others.
+        currency: of all three.
+    """
+
+    input: float | None = Field(default=None, ge=0)
+    output: float | None = Field(default=None, ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
+    currency: str = "USD"
+
+
 class Model(StudyModel):
-    """One model: where its weights come from, how it is served, and the modes it is run in."""
+    """One model: where its weights come from, how it is served, and the modes it is run in.
+
+    Attributes:
+        reasons: it always reasons before it answers, so that a whole response without reasoning is a failed request.
+        price: what its tokens cost; not known where it is null, as on hardware of one's own.
+    """
 
     role: Literal["student", "teacher", "judge"]
     source: Source
@@ -186,6 +233,8 @@ class Model(StudyModel):
     sft: Training | None = None
     grpo: Training | None = None
     compute: Compute = Compute()
+    price: Price | None = None
+    reasons: bool = False
     trust_remote_code: bool = False
 
 
@@ -215,6 +264,7 @@ class Limits(StudyModel):
         concurrency: requests in flight at most.
         max_attempts: tries of one request.
         request_timeout_s: seconds one try may take.
+        length_retries: further draws, with other seeds, of a response that the token limit ended.
         rescore_attempts: how often the sensor asks for one (cell, digest, scorer version).
         rescore_per_tick: requests of one sensor tick at most.
     """
@@ -225,6 +275,7 @@ class Limits(StudyModel):
     concurrency: int = Field(default=256, ge=1)
     max_attempts: int = Field(default=6, ge=1)
     request_timeout_s: float = Field(default=3600, gt=0)
+    length_retries: int = Field(default=0, ge=0, le=127)
     rescore_attempts: int = Field(default=3, ge=1)
     rescore_per_tick: int = Field(default=20, ge=1)
 

@@ -38,6 +38,10 @@ class Artifacts:
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise LakeError(f"{note} is damaged ({error}): delete it") from error
 
+    def bound_to(self, node: Node) -> dict[str, str]:
+        """What a partition's file depends on by its place, beside its recipe: the warehouse's views name the lake."""
+        return {"lake": str(self.lake.root)} if node.asset == "warehouse" else {}
+
     def record(self, asset: str, stored: Stored) -> None:
         """Note what the file of an asset was made of."""
         note = _note(self.files[asset])

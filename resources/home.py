@@ -60,6 +60,11 @@ class Home:
         return self.folder / "logs"
 
     @property
+    def servers(self) -> Path:
+        """Records of running model servers and the locks by which processes share them."""
+        return self.folder / "servers"
+
+    @property
     def dagster(self) -> Path:
         """`DAGSTER_HOME`."""
         return self.folder / "dagster"

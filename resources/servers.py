@@ -1,53 +1,53 @@
 """Model servers: gives an OpenAI-compatible endpoint for a model of the study, starting a server where one is needed.
 
-The embedded servers live as long as this process, since one of them answers for every checkpoint; a vLLM server
-lives as long as the rollouts of one checkpoint.
+One server serves all processes of a study that ask for the same: it is leased, and its keeper stops it some time
+after the last lease has ended. A lease of vLLM lasts as long as the rollouts of one cell, so that its GPUs can go to
+another server then. A lease of an embedded server, which costs next to nothing, lasts as long as its process.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import os
-import signal
-import socket
-import subprocess
+import hashlib
+import shutil
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import dagster as dg
+
+import mbt_assets
 from partitions.study import Model, RemoteServer, RulesServer, StudentServer, VllmServer
 from resources.engine import Endpoint
+from resources.gpus import gpus_of_server
 from resources.home import Home
+from resources.keeper import LOOPBACK, PORT
+from resources.leases import Lease, ServerError, ServerSpec
 
-LOOPBACK = "127.0.0.1"
-READY = "READY "
+__all__ = ["ModelServers", "ServerError", "vllm_command"]
 
-
-class ServerError(RuntimeError):
-    """A model server that does not come up; the message names its log."""
+EMBEDDED_IDLE_S = 30.0
+VLLM_GRACE_S = 20.0
+SERVED_ROOMS = ("payloads", "embedded", "prompts", "benchmarks", "scoring")
 
 
 class ModelServers:
     """Endpoints for the models of a study.
 
     Args:
-        home: where checkpoints and server logs lie.
+        home: where checkpoints, server logs and the records of running servers lie.
     """
 
     def __init__(self, home: Home):
         self.home = home
-        self._running: dict[str, tuple[subprocess.Popen[bytes], str]] = {}
+        self._kept: dict[str, Lease] = {}
         self._lock = threading.Lock()
-        atexit.register(self.stop)
 
     @contextlib.contextmanager
-    def serving(self, name: str, model: Model, uri: str, digest: str) -> Iterator[Endpoint]:
-        """An endpoint that answers as one checkpoint of a model.
+    def serving(self, name: str, model: Model, uri: str, digest: str) -> Iterator[tuple[Endpoint, ...]]:
+        """The endpoints that answer as one checkpoint of a model; one, unless the study names several.
 
         Args:
             name: the model's name in the study.
@@ -56,80 +56,87 @@ class ModelServers:
             digest: the checkpoint's digest: part of every request's identity.
 
         Raises:
-            ServerError: the server does not come up.
+            ServerError: the server does not come up; the message shows the end of its log.
+            GpuError: the server needs more GPUs than this machine has.
         """
         server = model.server
         if isinstance(server, RemoteServer):
-            yield Endpoint(server.base_url, server.model, digest, api_key_env=server.api_key_env)
+            yield tuple(
+                Endpoint(
+                    url,
+                    server.model,
+                    digest,
+                    api_key_env=server.api_key_env,
+                    reasons=model.reasons,
+                    requests_per_minute=server.requests_per_minute,
+                    tokens_per_minute=server.tokens_per_minute,
+                    batch=server.batch,
+                )
+                for url in server.base_urls
+            )
         elif isinstance(server, RulesServer):
-            yield Endpoint(self._embedded("serve_rules", []) + "/v1", server.name, digest)
+            yield (Endpoint(self._embedded("serve_rules", []) + "/v1", server.name, digest, reasons=model.reasons),)
         elif isinstance(server, StudentServer):
+            served_as = _below(Path(uri), self.home.checkpoints)
+            # Nothing of the checkpoint is in the command: one server answers for all of them.
             arguments = ["--root", str(self.home.checkpoints), "--max-batch", str(server.max_batch)]
             url = self._embedded("serve_student", arguments)
-            yield Endpoint(url + "/v1", _below(Path(uri), self.home.checkpoints), digest)
+            yield (Endpoint(url + "/v1", served_as, digest, reasons=model.reasons),)
         else:
-            with self._vllm(name, model, server, uri) as url:
-                yield Endpoint(url + "/v1", name, digest)
+            lease = Lease(self.home.servers, self._vllm(name, model, server, uri, digest))
+            try:
+                yield (Endpoint(lease.url(_notice) + "/v1", name, digest, reasons=model.reasons),)
+            finally:
+                lease.release()
 
     def stop(self) -> None:
-        """End the servers that this object started."""
+        """End the use of the servers that this object keeps; they stop by themselves when nobody else uses them."""
         with self._lock:
-            for process, _ in self._running.values():
-                _end(process)
-            self._running.clear()
+            for lease in self._kept.values():
+                lease.release()
+            self._kept.clear()
 
     def _embedded(self, payload: str, arguments: list[str]) -> str:
-        """The base URL of an embedded server, started on first use."""
-        with self._lock:
-            process, url = self._running.get(payload, (None, ""))
-            if process is None or process.poll() is not None:
-                process, url = self._start(payload, arguments)
-                self._running[payload] = (process, url)
-            return url
-
-    def _start(self, payload: str, arguments: list[str]) -> tuple[subprocess.Popen[bytes], str]:
+        """The base URL of an embedded server, leased from its first use on."""
         self.home.checkpoints.mkdir(parents=True, exist_ok=True)
-        log = self._log(payload)
-        command = [sys.executable, "-m", f"mbt_assets.payloads.{payload}", "--port", "0", "--exit-with-parent"]
-        with log.open("ab") as errors:
-            process = subprocess.Popen(
-                [*command, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
-            )
-        assert process.stdout is not None
-        for line in process.stdout:
-            text = line.decode(errors="replace").strip()
-            if text.startswith(READY):
-                return process, text.removeprefix(READY)
-        raise ServerError(f"the server {payload} did not start (exit status {process.wait()}); see {log}")
+        spec = ServerSpec(
+            name=payload,
+            command=(sys.executable, "-m", f"mbt_assets.payloads.{payload}", "--port", "0", *arguments),
+            log=self._log(payload),
+            # Otherwise a server that still runs would answer as the code was before it was edited.
+            identity=(code_identity(),),
+            idle_timeout_s=EMBEDDED_IDLE_S,
+            environment={"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )
+        with self._lock:
+            lease = self._kept.get(spec.digest)
+            if lease is None:
+                lease = self._kept[spec.digest] = Lease(self.home.servers, spec)
+            return lease.url(_notice)
 
-    @contextlib.contextmanager
-    def _vllm(self, name: str, model: Model, server: VllmServer, uri: str) -> Iterator[str]:
-        port = _free_port()
-        log = self._log(f"vllm-{name}")
-        command = vllm_command(name, uri, server, port, trust_remote_code=model.trust_remote_code)
-        try:
-            with log.open("ab") as out:
-                # Its own session: ending the group reaches vLLM's worker processes too.
-                process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
-        except FileNotFoundError as error:
-            raise ServerError("vllm is not installed: put `vllm` (its own environment) on the PATH") from error
-        try:
-            url = f"http://{LOOPBACK}:{port}"
-            _wait_healthy(process, url, server.startup_timeout_s, log)
-            yield url
-        finally:
-            _end(process, group=True)
+    def _vllm(self, name: str, model: Model, server: VllmServer, uri: str, digest: str) -> ServerSpec:
+        if shutil.which("vllm") is None:
+            raise ServerError("vllm is not installed: put `vllm` (its own environment) on the PATH")
+        command = vllm_command(name, uri, server, PORT, trust_remote_code=model.trust_remote_code)
+        return ServerSpec(
+            name=name,
+            command=tuple(command),
+            log=self._log(f"vllm-{name}"),
+            # The weights behind the same uri can change.
+            identity=(digest,),
+            startup_timeout_s=server.startup_timeout_s,
+            idle_timeout_s=server.idle_timeout_s,
+            grace_s=VLLM_GRACE_S,
+            gpus=gpus_of_server(model.compute.gpus, server.options),
+        )
 
     def _log(self, name: str) -> Path:
-        self.home.logs.mkdir(parents=True, exist_ok=True)
         return self.home.logs / f"{name}.log"
 
 
-def vllm_command(name: str, uri: str, server: VllmServer, port: int, *, trust_remote_code: bool = False) -> list[str]:
+def vllm_command(
+    name: str, uri: str, server: VllmServer, port: int | str, *, trust_remote_code: bool = False
+) -> list[str]:
     """The `vllm serve` command line of a checkpoint: one flag per option of the study."""
     repo, _, revision = uri.removeprefix("hub://").partition("@")
     command = ["vllm", "serve", repo, "--served-model-name", name, "--host", LOOPBACK, "--port", str(port)]
@@ -146,43 +153,22 @@ def vllm_command(name: str, uri: str, server: VllmServer, port: int, *, trust_re
     return command
 
 
+@cache
+def code_identity() -> str:
+    """Digest of the files that embedded servers run, by name, size and time of change."""
+    root = Path(mbt_assets.__file__).parent
+    files = [path for room in SERVED_ROOMS for path in sorted((root / room).rglob("*"))]
+    stats = {path: path.stat() for path in files if path.suffix in (".py", ".yaml")}
+    lines = [f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats.items()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _notice(line: str) -> None:
+    # Inside a run this goes to the run's log.
+    dg.get_dagster_logger("servers").info(line)
+
+
 def _below(path: Path, root: Path) -> str:
     if not path.is_relative_to(root):
         raise ServerError(f"checkpoint {path} does not lie below {root}: the embedded server answers only for those")
     return path.relative_to(root).as_posix()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_healthy(process: subprocess.Popen[bytes], url: str, timeout_s: float, log: Path) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ServerError(
-                f"the model server ended with exit status {process.returncode} before it answered; see {log}"
-            )
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
-            return
-        time.sleep(0.5)
-    raise ServerError(f"the model server did not answer {url}/health within {timeout_s:.0f} s; see {log}")
-
-
-def _end(process: subprocess.Popen[bytes], *, group: bool = False) -> None:
-    if process.poll() is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        if group:
-            os.killpg(process.pid, signal.SIGTERM)
-        else:
-            process.terminate()
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        if group:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
-        process.wait()

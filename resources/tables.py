@@ -20,6 +20,7 @@ _rollout_id = partial(dy.Int64, description="number of the rollout of this quest
 _digest = partial(dy.String, description="sha256, hex")
 _count = partial(dy.Int64, min=0)
 _rate = partial(dy.Float64, min=0.0, max=1.0)
+_milliseconds = partial(dy.Float64, min=0.0)
 
 
 class Questions(dy.Schema):
@@ -63,10 +64,15 @@ class Responses(dy.Schema):
     content = dy.String(description="the reply without its reasoning")
     finish_reason = dy.String(nullable=True, description="stop, length, …; null when the request failed")
     prompt_tokens = _count(nullable=True, description="tokens of the prompt, by the server")
+    cached_tokens = _count(nullable=True, description="of prompt_tokens, those in the server's cache")
     completion_tokens = _count(nullable=True, description="tokens generated, reasoning included, by the server")
+    reasoning_tokens = _count(nullable=True, description="of completion_tokens, those of the reasoning")
     error = dy.String(nullable=True, description="why the request failed; null when it went well")
     attempts = _count(description="tries that were made")
-    latency_ms = dy.Float64(nullable=True, description="milliseconds of the last try", min=0)
+    length_retries = _count(description="of these, new draws because the token limit had ended a response")
+    discarded_tokens = _count(description="tokens of the responses that were given up for that")
+    queue_ms = _milliseconds(nullable=True, description="milliseconds that the request waited before the last try")
+    latency_ms = _milliseconds(nullable=True, description="milliseconds of the last try, from sending to last byte")
     request_digest = _digest(description="identity of the request: model, messages, sampling, seed")
     prompt_digest = _digest(description="sha256 of the prompt template")
 
@@ -187,8 +193,15 @@ class Judged(dy.Schema):
     judge_digest = _digest(description="digest of the judge")
     checkpoint_digest = _digest(description="digest of the weights that answered")
     scorer_version = dy.String(description="version of the parser and score")
+    judge_finish_reason = dy.String(nullable=True, description="why the judge's reply ended: stop, length, …")
     judge_prompt_tokens = _count(nullable=True, description="tokens of the judge's prompt")
-    judge_completion_tokens = _count(nullable=True, description="tokens the judge generated")
+    judge_cached_tokens = _count(nullable=True, description="of these, those in the server's cache")
+    judge_completion_tokens = _count(nullable=True, description="tokens the judge generated, reasoning included")
+    judge_reasoning_tokens = _count(nullable=True, description="of these, those of its reasoning")
+    judge_length_retries = _count(nullable=True, description="new draws because the token limit had ended a reply")
+    judge_discarded_tokens = _count(nullable=True, description="tokens of the replies that were given up for that")
+    judge_queue_ms = _milliseconds(nullable=True, description="milliseconds that the request waited")
+    judge_latency_ms = _milliseconds(nullable=True, description="milliseconds of the last try")
 
 
 class JudgeVerdicts(Judged):

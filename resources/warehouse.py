@@ -49,13 +49,34 @@ def settings_frame(study: Study) -> pl.DataFrame:
             "gamma": [study.aes.gamma],
             "seed": [study.seed],
             "primary_judge": [study.judges[0]],
+            "teacher": [study.teacher],
             "resamples": [study.resamples],
         }
     )
 
 
+def models_frame(study: Study) -> pl.DataFrame:
+    """One row per model of the study: model, role, and what a million of its tokens cost (null: not known)."""
+    rows = [
+        (name, model.role, *((p.input, p.output, p.cached_input, p.currency) if (p := model.price) else [None] * 4))
+        for name, model in study.models.items()
+    ]
+    prices = ("price_input", "price_output", "price_cached_input")
+    schema = {"model": pl.String, "role": pl.String, **dict.fromkeys(prices, pl.Float64), "currency": pl.String}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def study_frames(study: Study) -> dict[str, pl.DataFrame]:
+    """What SQL has to know of the study itself, as tables by name."""
+    return {
+        "variants": variants_frame(study),
+        "models": models_frame(study),
+        "settings": settings_frame(study),
+    }
+
+
 def attach_lake(connection: duckdb.DuckDBPyConnection, lake: Lake, study: Study, tables: tuple[str, ...]) -> None:
-    """Create a view per lake table, and the tables `variants` and `settings`, in an open database."""
+    """Create a view per lake table, and the tables of `study_frames`, in an open database."""
     if lake.root.protocol not in ("", "file"):
         connection.register_filesystem(lake.root.fs)
     for table, schema in TABLES.items():
@@ -63,11 +84,20 @@ def attach_lake(connection: duckdb.DuckDBPyConnection, lake: Lake, study: Study,
             lake.ensure_schema(table, schema.create_empty())
     for table in tables:
         source = f"read_parquet('{lake.glob(table)}', union_by_name = true, hive_partitioning = false)"
-        connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM {source}")
-    for name, frame in (("variants", variants_frame(study)), ("settings", settings_frame(study))):
+        chosen = _rows_of_study(Grid(study), table)
+        connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM {source}{chosen}")
+    for name, frame in study_frames(study).items():
         connection.register(f"{name}_frame", frame)
         connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {name}_frame")
         connection.unregister(f"{name}_frame")
+
+
+def _rows_of_study(grid: Grid, table: str) -> str:
+    """The clause that leaves out partitions that the study no longer has: the lake keeps them, figures must not."""
+    axes = zip(("dataset", "variant"), grid.axes_of(table), strict=True)
+    # An axis may be empty, but a list in SQL may not.
+    conditions = [f"{axis} IN ({', '.join(map(_quoted, keys)) or 'NULL'})" for axis, keys in axes if keys is not None]
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def lake_connection(lake: Lake, study: Study, tables: tuple[str, ...] = tuple(TABLES)) -> duckdb.DuckDBPyConnection:
@@ -83,7 +113,7 @@ def build(path: Path, lake: Lake, study: Study, comments: dict[str, tuple[str, d
     Args:
         path: the DuckDB file to replace.
         lake: what the views read.
-        study: fills `variants` and `settings`.
+        study: fills the tables of `study_frames`.
         comments: description and column descriptions of each table.
 
     Returns:
@@ -119,6 +149,15 @@ def _quoted(text: str) -> str:
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
     return int(row[0]) if row else 0
+
+
+def reads(path: Path, lake: Lake) -> bool:
+    """Whether there is a warehouse whose views read this lake: one that was moved along still reads the old place."""
+    if not path.is_file():
+        return False
+    with reading(path) as connection:
+        views = query(connection, "SELECT sql FROM duckdb_views() WHERE view_name = ?", ["checkpoints"])["sql"]
+    return any(lake.glob("checkpoints") in sql for sql in views)
 
 
 @contextlib.contextmanager

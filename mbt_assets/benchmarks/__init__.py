@@ -16,7 +16,7 @@ from typing import Any, cast
 from mbt_assets.benchmarks import hub
 from mbt_assets.benchmarks.records import Benchmark, BenchmarkError, Question, Row
 
-__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkError", "Question", "load", "resolved_revision"]
+__all__ = ["BENCHMARKS", "Benchmark", "BenchmarkError", "Question", "load", "resolved_revision", "source_state"]
 
 
 def _discover() -> dict[str, Benchmark]:
@@ -96,6 +96,21 @@ def resolved_revision(
     source = chosen.source_digest() if chosen.source_digest else ""
     made_of = json.dumps([source, seed, dict(options or {})], sort_keys=True, default=str)
     return f"generated:sha256:{hashlib.sha256(made_of.encode()).hexdigest()}"
+
+
+def source_state(benchmark: str, *, hub_id: str | None = None) -> str:
+    """What a benchmark's rows would come from now, told at once: another word means that they may have changed.
+
+    Returns:
+        As `hub.source_state`; for a generated benchmark the digest of its generator; empty for one that nobody knows,
+        which is told when its rows are asked for.
+    """
+    chosen = BENCHMARKS.get(benchmark)
+    if chosen is None:
+        return ""
+    if chosen.generate is not None:
+        return chosen.source_digest() if chosen.source_digest else ""
+    return hub.source_state(_hub_id(chosen, hub_id))
 
 
 def _questions(benchmark: Benchmark, split: str, rows: Iterator[Row]) -> Iterator[Question]:

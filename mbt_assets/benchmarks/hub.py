@@ -26,15 +26,20 @@ def mirror_folder(hub_id: str) -> Path | None:
     Raises:
         BenchmarkError: a mirror is named, but the folder is not there or holds no Parquet file.
     """
-    root = os.environ.get(MIRROR_VARIABLE, "").strip()
-    if not root:
+    folder = _mirrored(hub_id)
+    if folder is None:
         return None
-    folder = Path(root).expanduser() / hub_id
     if not folder.is_dir():
         raise _mirror_error(hub_id, f"there is no folder {folder}")
     if not any(folder.rglob("*.parquet")):
         raise _mirror_error(hub_id, f"there is no Parquet file under {folder}")
     return folder
+
+
+def _mirrored(hub_id: str) -> Path | None:
+    """Where a mirror would have the repository, whether or not it does; None if no mirror is named."""
+    root = os.environ.get(MIRROR_VARIABLE, "").strip()
+    return Path(root).expanduser() / hub_id if root else None
 
 
 def open_rows(hub_id: str, config: str | None, split: str, revision: str | None) -> Iterator[dict[str, Any]]:
@@ -73,6 +78,21 @@ def resolved_revision(hub_id: str, revision: str | None = None) -> str:
         return f"mirror:sha256:{_folder_digest(folder)}"
     plain = _plain(revision)
     return f"hub:{plain if plain and COMMIT.fullmatch(plain) else _ask_commit(hub_id, plain)}"
+
+
+def source_state(hub_id: str) -> str:
+    """What rows would come from now, without reading a file or asking the network.
+
+    Returns:
+        `mirror:` with a digest of names, sizes and times of the mirror's files (`mirror:missing` where there are
+        none), or `hub`, whose rows the study's own revision pins.
+    """
+    folder = _mirrored(hub_id)
+    if folder is None:
+        return "hub"
+    stats = [(name, (folder / name).stat()) for name in _mirror_files(folder)]
+    lines = [f"{name.as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n" for name, stat in stats]
+    return f"mirror:{hashlib.sha256(''.join(lines).encode()).hexdigest() if lines else 'missing'}"
 
 
 def _read_mirror(folder: Path, hub_id: str, config: str | None, split: str) -> Iterator[dict[str, Any]]:
@@ -126,13 +146,15 @@ def _ask_commit(hub_id: str, revision: str | None) -> str:
     return commit
 
 
-def _folder_digest(folder: Path) -> str:
-    """README and data files count, hidden files do not: the README says which file is which split."""
-    digest = hashlib.sha256()
+def _mirror_files(folder: Path) -> list[Path]:
+    """README and data files, hidden files not: the README says which file is which split."""
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    for name in names:
-        if any(part.startswith(".") for part in name.parts):
-            continue
+    return [name for name in names if not any(part.startswith(".") for part in name.parts)]
+
+
+def _folder_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in _mirror_files(folder):
         with (folder / name).open("rb") as file:
             digest.update(f"{name.as_posix()}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()

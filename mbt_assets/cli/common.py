@@ -34,6 +34,11 @@ StudyOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+def say_interrupted() -> None:
+    """Say what an interrupt means."""
+    err.print("interrupted; what was finished is kept, the same command goes on from there")
+
+
 def with_seed(study: Study, seed: int | None) -> Study:
     """The study under another seed, kept apart under a name of its own."""
     if seed is None or seed == study.seed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from mbt_assets.cli.common import FAILED, StudyOption, err, out, platform_of
+from mbt_assets.cli.common import FAILED, INTERRUPTED, StudyOption, err, out, platform_of, say_interrupted
 from mbt_assets.cli.progress import UnitProgress
 from mbt_assets.cli.summary import show_summary
 
@@ -29,9 +30,7 @@ def demo(
     workers: Annotated[int, typer.Option(min=1, help="Parts that run at once.")] = 2,
     force: Annotated[
         bool,
-        typer.Option(
-            "--force", help="Run every part again; replies and checkpoints of the same making are still used."
-        ),
+        typer.Option("--force", help="Make every part anew: send every request and train every checkpoint again."),
     ] = False,
 ) -> None:
     """Run the whole study: questions, rollouts, traces, training, scores, marts, warehouse.
@@ -42,7 +41,12 @@ def demo(
     platform = platform_of(study, seed)
     planned = _planned(platform, variant, dataset)
     started = time.monotonic()
-    reports = _run(platform, planned, workers, force)
+    try:
+        reports = _run(platform, planned, workers, force)
+    except KeyboardInterrupt:
+        # Typer would leave without a word.
+        say_interrupted()
+        raise typer.Exit(INTERRUPTED) from None
     _closing(reports, time.monotonic() - started)
     failed = [report for report in reports if report.outcome in ("failed", "skipped")]
     if all(report.outcome in ("made", "reused") for report in reports if report.unit.name == "marts"):
@@ -67,7 +71,10 @@ def _run(platform: Platform, planned: list[Unit], workers: int, force: bool) -> 
     from jobs.runner import Runner
     from mbt_assets.cli.instance import ready_home
     from mbt_assets.definitions import build_platform
+    from resources.leases import stop_idle
 
+    # Told to end by a signal is as good as by Ctrl-C: what runs is ended and recorded, what was finished stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     err.print(
         f"study [bold]{escape(platform.study.name)}[/], {len(planned)} parts, in {escape(str(platform.home.folder))}"
     )
@@ -82,7 +89,10 @@ def _run(platform: Platform, planned: list[Unit], workers: int, force: bool) -> 
             progress.started,
             progress.ended,
         )
-        return runner.run(planned, force=force)
+        try:
+            return runner.run(planned, force=force)
+        finally:
+            stop_idle(platform.home.servers)
 
 
 def _closing(reports: list[Report], seconds: float) -> None:

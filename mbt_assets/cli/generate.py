@@ -31,7 +31,8 @@ def generate(
     base_url: Annotated[
         list[str],
         typer.Option(
-            help="OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1. Several of the same model share the load."
+            help="OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1. Given several times, endpoints of the "
+            "same model share the load."
         ),
     ],
     model: Annotated[str, typer.Option(help="Name under which the endpoint serves the model.")],

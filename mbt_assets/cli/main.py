@@ -8,8 +8,8 @@ import typer
 from rich.markup import escape
 
 from mbt_assets import __version__
-from mbt_assets.cli import demo, generate, query, score, status, study, ui
-from mbt_assets.cli.common import INTERRUPTED, USER_ERROR, err
+from mbt_assets.cli import demo, generate, query, score, servers, status, study, ui
+from mbt_assets.cli.common import INTERRUPTED, USER_ERROR, err, say_interrupted
 
 app = typer.Typer(
     name="mbt",
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(ui.ui)
 app.command()(status.status)
+app.command()(servers.servers)
 app.command()(query.sql)
 app.command()(score.score)
 app.command()(generate.generate)
@@ -42,13 +43,14 @@ def user_errors() -> tuple[type[Exception], ...]:
     from partitions.study_file import StudyError
     from resources.checkpoints import CheckpointError
     from resources.engine import EngineError
+    from resources.gpus import GpuError
     from resources.lake import LakeError
-    from resources.servers import ServerError
+    from resources.leases import ServerError
     from resources.warehouse import QueryError
     from sql import SqlFileError
 
     lake = (LakeError, QueryError, SqlFileError)
-    return (StudyError, BenchmarkError, PromptError, CheckpointError, EngineError, ServerError, *lake)
+    return (StudyError, BenchmarkError, PromptError, CheckpointError, EngineError, ServerError, GpuError, *lake)
 
 
 def main() -> None:
@@ -56,7 +58,7 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        err.print("interrupted; what was finished is kept, the same command goes on from there")
+        say_interrupted()
         sys.exit(INTERRUPTED)
     except user_errors() as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)

@@ -32,7 +32,7 @@ def sql(
 ) -> None:
     """Ask the warehouse anything; it is opened read-only."""
     platform = platform_of(study, seed)
-    if not platform.home.warehouse.exists():
+    if not warehouse.reads(platform.home.warehouse, platform.artifacts.lake):
         from mbt_assets.marts import build_warehouse
 
         err.print(f"building the warehouse from the lake: {platform.home.warehouse}", highlight=False)

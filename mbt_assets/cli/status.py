@@ -25,11 +25,12 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the study's partitions: how many are fresh, stale, missing or failed, and every cell with its reason."""
+    from mbt_assets.cli.failures import failures
     from mbt_assets.staleness import assess
 
     platform = platform_of(study, seed)
     standings = assess(platform.axes.grid, platform.artifacts)
-    failed = _failed(platform, standings)
+    failed = failures(platform, [node for node, standing in standings.items() if standing.state != "fresh"])
     if as_json:
         print(orjson.dumps(_rows(standings, failed)).decode())
         return
@@ -37,17 +38,21 @@ def status(
     out.print(_cell_table(platform, standings, failed))
 
 
-def _state(node: Node, standing: Standing, failed: set[Node]) -> str:
-    return "failed" if node in failed and standing.state != "fresh" else standing.state
+def _state(node: Node, standing: Standing, failed: dict[Node, str]) -> str:
+    return "failed" if node in failed else standing.state
 
 
-def _rows(standings: dict[Node, Standing], failed: set[Node]) -> list[dict[str, Any]]:
+def _reason(node: Node, standing: Standing, failed: dict[Node, str]) -> str:
+    return failed.get(node) or standing.reason
+
+
+def _rows(standings: dict[Node, Standing], failed: dict[Node, str]) -> list[dict[str, Any]]:
     return [
         {
             "asset": node.asset,
             "partition": node.key or None,
             "state": _state(node, standing, failed),
-            "reason": standing.reason,
+            "reason": _reason(node, standing, failed),
             "rows": standing.stored.rows if standing.stored else None,
             "made": standing.stored.provenance.created_at if standing.stored else None,
         }
@@ -55,32 +60,7 @@ def _rows(standings: dict[Node, Standing], failed: set[Node]) -> list[dict[str, 
     ]
 
 
-def _failed(platform: Platform, standings: dict[Node, Standing]) -> set[Node]:
-    """Partitions whose last run failed, as the Dagster instance knows."""
-    if not (platform.home.dagster / "dagster.yaml").exists():
-        return set()
-    import dagster as dg
-
-    from mbt_assets.cli.instance import open_instance
-    from partitions.grid import Node
-
-    found: set[Node] = set()
-    with open_instance(platform.home) as instance:
-        for asset in dict.fromkeys(node.asset for node in standings):
-            keys = [
-                node.key for node, standing in standings.items() if node.asset == asset and standing.state != "fresh"
-            ]
-            partitions = platform.axes.partitions_of(asset)
-            if not keys or partitions is None:
-                continue
-            states = instance.get_status_by_partition(dg.AssetKey(asset), keys, partitions) or {}
-            found |= {
-                Node(asset, key) for key, state in states.items() if state is not None and state.value == "FAILED"
-            }
-    return found
-
-
-def _asset_table(platform: Platform, standings: dict[Node, Standing], failed: set[Node]) -> Table:
+def _asset_table(platform: Platform, standings: dict[Node, Standing], failed: dict[Node, str]) -> Table:
     table = Table(title=f"study {platform.study.name}: partitions")
     table.add_column("asset")
     for state, colour in COLOURS.items():
@@ -93,7 +73,7 @@ def _asset_table(platform: Platform, standings: dict[Node, Standing], failed: se
     return table
 
 
-def _cell_table(platform: Platform, standings: dict[Node, Standing], failed: set[Node]) -> Table:
+def _cell_table(platform: Platform, standings: dict[Node, Standing], failed: dict[Node, str]) -> Table:
     from jobs.plan import CELL_ASSETS
     from partitions.grid import Node, split_key
 
@@ -105,6 +85,7 @@ def _cell_table(platform: Platform, standings: dict[Node, Standing], failed: set
         nodes = [Node(asset, key) for asset in CELL_ASSETS]
         states = [_state(node, standings[node], failed) for node in nodes]
         worst = next((s for s in ("failed", "missing", "stale") if s in states), "fresh")
-        reason = next((standings[n].reason for n, s in zip(nodes, states, strict=True) if s == worst), "")
+        reasons = [_reason(n, standings[n], failed) for n, s in zip(nodes, states, strict=True) if s == worst]
+        reason = reasons[0] if worst != "fresh" else ""
         table.add_row(*split_key(key), f"[{COLOURS[worst]}]{worst}[/]", reason.replace("[", "\\["))
     return table

@@ -46,7 +46,7 @@ class Checkpoints:
 
     def __init__(self, root: Path):
         self.root = root.resolve()
-        self._loaded: OrderedDict[Path, Loaded] = OrderedDict()
+        self._loaded: OrderedDict[tuple[Path, int], Loaded] = OrderedDict()
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
@@ -60,13 +60,15 @@ class Checkpoints:
             RequestError: there is none of that name below the root, or it cannot be loaded.
         """
         folder = self._folder(name)
+        # A checkpoint that was made anew in the same place is another one.
+        key = (folder, (folder / "config.json").stat().st_mtime_ns)
         with self._lock:
-            if folder not in self._loaded:
-                self._loaded[folder] = _load(folder, name)
+            if key not in self._loaded:
+                self._loaded[key] = _load(folder, name)
                 if len(self._loaded) > LOADED_MODELS:
                     self._loaded.popitem(last=False)
-            self._loaded.move_to_end(folder)
-            return self._loaded[folder]
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
 
     def _folder(self, name: str) -> Path:
         try:

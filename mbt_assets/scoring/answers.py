@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import polars as pl
 
 SCORER_VERSION = "answers-1"
+"""Raise it when extraction or a score changes."""
+SPLITTER_VERSION = "splitter-1"
+"""Raise it when `split_reasoning` changes. Apart from the scorer: rollouts hang on this, their scores on the other."""
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 
+EXTRACTOR_VERSION = "traces-1"
+"""Raise it when `extract_trace` changes; where traces are cut or marked otherwise, raise the version of `rrp`."""
+
 TRACE_OPEN, TRACE_CLOSE = "<trace>", "</trace>"
 MARKER_NONE = "[[M00]]"
 MARKER_END = "[[M_END]]"

@@ -19,6 +19,9 @@ from mbt_assets.scoring.aes import aes
 from mbt_assets.scoring.agreement import cohen_kappa, mcnemar_p
 from mbt_assets.scoring.stats import RESAMPLES, SEED, Array, Bootstrap, Interval, OfMeans
 
+FUNCTIONS = ("bootstrap_mean", "bootstrap_ratio", "bootstrap_aes", "bootstrap_mqi_gain", "mcnemar_p", "cohen_kappa")
+"""Names of the functions that `register` creates."""
+
 INTERVAL = pa.struct([("lo", pa.float64()), ("hi", pa.float64())])
 _INTERVAL_SQL = "STRUCT(lo DOUBLE, hi DOUBLE)"
 _LIST_SQL = "DOUBLE[]"

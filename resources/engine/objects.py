@@ -11,7 +11,7 @@ from resources.engine.errors import JournalError
 
 @contextlib.contextmanager
 def _as_os_error() -> Iterator[None]:
-    """Stores raise what their own libraries do: no credentials, no connection, …"""
+    """Stores raise what their own libraries do, for want of credentials or of a connection."""
     try:
         yield
     except OSError:

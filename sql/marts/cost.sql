@@ -1,10 +1,14 @@
--- What every cell cost: requests, tokens and seconds of its rollouts and of each judge; and the same for what training
--- was made from, by training dataset. Seconds add up the last try of each request; requests run side by side, so that
--- less time passes on the clock. Judge tables keep no times: their seconds are NULL.
--- Gold solutions and traces are the teacher's work; gold solutions stand under its base variant.
+-- What every cell cost: requests, tokens, time and money of its rollouts and of each judge; and the same for what
+-- training was made from, by training dataset. Gold solutions and traces are the teacher's work; gold solutions stand
+-- under its base variant.
+-- Money is what the rows that are there cost to generate once, at the study's price of each model: prompt and
+-- completion tokens, reasoning included, and those of responses that were given up for their length. A failed request
+-- is taken to cost nothing, and a prompt whose cached tokens the server does not tell to have none. Where the price or
+-- a token count is not known, money is NULL, never 0. A model's own hardware has no price.
+-- Times are those of each request's last try. Requests run side by side, so that less time passes on the clock.
 -- grain: dataset, variant, asset, generator
 -- inputs: validation_rollouts, judge_verdicts, answer_hits, rrp_scores, mqi_scores, train_rollouts, gold_solutions,
---   synthesized_traces, rewritten_traces, variants
+--   synthesized_traces, rewritten_traces, models, settings
 -- column dataset: dataset, or training dataset, of the rows
 -- column model: model of the variant
 -- column mode: mode of the variant
@@ -13,124 +17,170 @@
 -- column generator: model that generated the tokens: the variant's own, a judge or the teacher
 -- column n_requests: rows that a request was sent for
 -- column n_failed: requests that failed
+-- column n_truncated: replies that the token limit ended
+-- column n_uncounted: replies whose tokens the server did not count
 -- column attempts: tries, the failed ones included
 -- column prompt_tokens: tokens of the prompts, by the server
+-- column cached_tokens: of prompt_tokens, those that the server had in its cache
 -- column completion_tokens: tokens generated, reasoning included, by the server
--- column seconds: sum of the requests' durations
+-- column reasoning_tokens: of completion_tokens, those of the reasoning, where the server tells
+-- column discarded_tokens: tokens of responses that were given up for their length; beside completion_tokens
+-- column mean_queue_ms: mean wait of a request before it was sent, in milliseconds
+-- column mean_latency_ms: mean time from sending a request to its last byte: the server's part
+-- column p95_latency_ms: 95th percentile of that time, interpolated
+-- column queue_seconds: sum of the waits
+-- column seconds: sum of the server's times
+-- column cost: money, in currency; NULL where price or tokens are not known
+-- column currency: of the price
+-- column total_cost: cost of all that was generated for this dataset and variant; NULL where a part of it is not known
+--   or in another currency
 with
-teacher as (
-    select coalesce(min(model), 'teacher') as slug
-    from variants
-    where model_role = 'teacher'
+generated as (
+    select
+        *,
+        'validation_rollouts' as asset,
+        split_part(variant, '__', 1) as generator
+    from validation_rollouts
+    union all by name
+    select
+        *,
+        'train_rollouts' as asset,
+        split_part(variant, '__', 1) as generator
+    from train_rollouts
+    union all by name
+    select
+        gold_solutions.*,
+        settings.teacher || '__base' as variant,
+        'gold_solutions' as asset,
+        settings.teacher as generator
+    from gold_solutions
+    cross join settings
+    union all by name
+    select
+        synthesized_traces.*,
+        'synthesized_traces' as asset,
+        settings.teacher as generator
+    from synthesized_traces
+    cross join settings
+    union all by name
+    select
+        rewritten_traces.*,
+        'rewritten_traces' as asset,
+        settings.teacher as generator
+    from rewritten_traces
+    cross join settings
+),
+
+judged as (
+    select
+        *,
+        'judge_verdicts' as asset
+    from judge_verdicts
+    union all by name
+    select
+        *,
+        'answer_hits' as asset
+    from answer_hits
+    union all by name
+    select
+        *,
+        'rrp_scores' as asset
+    from rrp_scores
+    union all by name
+    select
+        *,
+        'mqi_scores' as asset
+    from mqi_scores
 ),
 
 request as (
     select
         dataset,
         variant,
-        'validation_rollouts' as asset,
-        split_part(variant, '__', 1) as generator,
+        asset,
+        generator,
         error is not null as failed,
+        finish_reason,
         attempts,
+        length_retries,
         prompt_tokens,
+        cached_tokens,
         completion_tokens,
+        reasoning_tokens,
+        discarded_tokens,
+        queue_ms,
         latency_ms
-    from validation_rollouts
+    from generated
     union all by name
     select
         dataset,
         variant,
-        'train_rollouts' as asset,
-        split_part(variant, '__', 1) as generator,
-        error is not null as failed,
-        attempts,
-        prompt_tokens,
-        completion_tokens,
-        latency_ms
-    from train_rollouts
-    union all by name
-    select
-        gold_solutions.dataset,
-        teacher.slug || '__base' as variant,
-        'gold_solutions' as asset,
-        teacher.slug as generator,
-        gold_solutions.error is not null as failed,
-        gold_solutions.attempts,
-        gold_solutions.prompt_tokens,
-        gold_solutions.completion_tokens,
-        gold_solutions.latency_ms
-    from gold_solutions
-    cross join teacher
-    union all by name
-    select
-        synthesized_traces.dataset,
-        synthesized_traces.variant,
-        'synthesized_traces' as asset,
-        teacher.slug as generator,
-        synthesized_traces.error is not null as failed,
-        synthesized_traces.attempts,
-        synthesized_traces.prompt_tokens,
-        synthesized_traces.completion_tokens,
-        synthesized_traces.latency_ms
-    from synthesized_traces
-    cross join teacher
-    union all by name
-    select
-        rewritten_traces.dataset,
-        rewritten_traces.variant,
-        'rewritten_traces' as asset,
-        teacher.slug as generator,
-        rewritten_traces.error is not null as failed,
-        rewritten_traces.attempts,
-        rewritten_traces.prompt_tokens,
-        rewritten_traces.completion_tokens,
-        rewritten_traces.latency_ms
-    from rewritten_traces
-    cross join teacher
-    union all by name
-    select
-        dataset,
-        variant,
-        'judge_verdicts' as asset,
+        asset,
         judge as generator,
         status = 'failed' as failed,
+        judge_finish_reason as finish_reason,
         attempts,
+        judge_length_retries as length_retries,
         judge_prompt_tokens as prompt_tokens,
-        judge_completion_tokens as completion_tokens
-    from judge_verdicts
-    union all by name
+        judge_cached_tokens as cached_tokens,
+        judge_completion_tokens as completion_tokens,
+        judge_reasoning_tokens as reasoning_tokens,
+        judge_discarded_tokens as discarded_tokens,
+        judge_queue_ms as queue_ms,
+        judge_latency_ms as latency_ms
+    from judged
+),
+
+-- A row that no request was sent for, and a failed request, have no tokens and cost nothing.
+billed as (
+    select
+        *,
+        attempts > 0 and not failed and (prompt_tokens is null or completion_tokens is null) as uncounted,
+        coalesce(prompt_tokens, 0) as prompt,
+        coalesce(cached_tokens, 0) as cached,
+        coalesce(completion_tokens, 0) + coalesce(discarded_tokens, 0) as written,
+        1 + coalesce(length_retries, 0) as sendings
+    from request
+),
+
+priced as (
+    select
+        billed.*,
+        models.currency,
+        (
+            models.price_input * (billed.prompt * billed.sendings - billed.cached)
+            + coalesce(models.price_cached_input, models.price_input) * billed.cached
+            + models.price_output * billed.written
+        ) / 1e6 as paid
+    from billed
+    left join models on billed.generator = models.model
+),
+
+summed as (
     select
         dataset,
         variant,
-        'answer_hits' as asset,
-        judge as generator,
-        status = 'failed' as failed,
-        attempts,
-        judge_prompt_tokens as prompt_tokens,
-        judge_completion_tokens as completion_tokens
-    from answer_hits
-    union all by name
-    select
-        dataset,
-        variant,
-        'rrp_scores' as asset,
-        judge as generator,
-        status = 'failed' as failed,
-        attempts,
-        judge_prompt_tokens as prompt_tokens,
-        judge_completion_tokens as completion_tokens
-    from rrp_scores
-    union all by name
-    select
-        dataset,
-        variant,
-        'mqi_scores' as asset,
-        judge as generator,
-        status = 'failed' as failed,
-        attempts,
-        judge_prompt_tokens as prompt_tokens,
-        judge_completion_tokens as completion_tokens
-    from mqi_scores
+        asset,
+        generator,
+        count(*) filter (where attempts > 0) as n_requests,
+        count(*) filter (where attempts > 0 and failed) as n_failed,
+        count(*) filter (where finish_reason = 'length') as n_truncated,
+        count(*) filter (where uncounted) as n_uncounted,
+        sum(attempts)::bigint as attempts,
+        sum(prompt_tokens)::bigint as prompt_tokens,
+        sum(cached_tokens)::bigint as cached_tokens,
+        sum(completion_tokens)::bigint as completion_tokens,
+        sum(reasoning_tokens)::bigint as reasoning_tokens,
+        sum(discarded_tokens)::bigint as discarded_tokens,
+        avg(queue_ms) as mean_queue_ms,
+        avg(latency_ms) as mean_latency_ms,
+        quantile_cont(latency_ms, 0.95) as p95_latency_ms,
+        sum(queue_ms) / 1000 as queue_seconds,
+        sum(latency_ms) / 1000 as seconds,
+        case when not bool_or(uncounted) then sum(paid) end as cost,  -- noqa: RF04
+        any_value(currency) as currency
+    from priced
+    group by dataset, variant, asset, generator
 )
 
 select  -- noqa: ST06
@@ -140,12 +190,27 @@ select  -- noqa: ST06
     variant,
     asset,
     generator,
-    count(*) filter (where attempts > 0) as n_requests,
-    count(*) filter (where attempts > 0 and failed) as n_failed,
-    sum(attempts)::bigint as attempts,
-    sum(prompt_tokens)::bigint as prompt_tokens,
-    sum(completion_tokens)::bigint as completion_tokens,
-    sum(latency_ms) / 1000 as seconds
-from request
-group by dataset, variant, asset, generator
+    n_requests,
+    n_failed,
+    n_truncated,
+    n_uncounted,
+    attempts,
+    prompt_tokens,
+    cached_tokens,
+    completion_tokens,
+    reasoning_tokens,
+    discarded_tokens,
+    mean_queue_ms,
+    mean_latency_ms,
+    p95_latency_ms,
+    queue_seconds,
+    seconds,
+    cost,
+    currency,
+    case
+        when count(*) over whole = count(cost) over whole and min(currency) over whole = max(currency) over whole
+            then sum(cost) over whole
+    end as total_cost
+from summed
+window whole as (partition by dataset, variant)
 order by dataset, variant, asset, generator

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -41,7 +42,8 @@ def small(made, small_study, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["ui"], ["status"], ["sql"], ["score"], ["generate"], ["study"], ["study", "validate"]]
+    "command",
+    [[], ["demo"], ["ui"], ["status"], ["servers"], ["sql"], ["score"], ["generate"], ["study"], ["study", "validate"]],
 )
 def test_everything_has_help(command):
     result = mbt(*command, "--help")
@@ -101,6 +103,18 @@ def test_a_deleted_warehouse_is_built_again_from_the_lake(small):
     assert json.loads(result.stdout) == [{"n": 20}]
 
 
+def test_a_moved_home_is_read_where_it_is_and_its_warehouse_counts_as_stale(small, tmp_path):
+    shutil.copytree(small["home"], tmp_path / "moved")
+    moved = {"home": tmp_path / "moved", "study": small["study"]}
+    rows = json.loads(mbt("status", "--json", **moved).stdout)
+    stale = {row["asset"]: row["reason"] for row in rows if row["state"] == "stale"}
+    assert stale == {"warehouse": "lake changed", "report": "warehouse is stale"}
+    rows = tmp_path / "moved" / "small" / "lake" / "answer_scores" / "dataset=wide"
+    shutil.rmtree(rows)
+    result = mbt("sql", "select count(*) as n from answer_scores", "-f", "json", **moved)
+    assert json.loads(result.stdout) == [{"n": 12}], "the old place has 20"
+
+
 def test_sql_that_would_write_or_is_wrong_is_refused(small):
     refused(mbt("sql", "drop view aes", **small), "read-only", "DROP is not allowed")
     refused(mbt("sql", "select nothing_here from aes", **small), "nothing_here")
@@ -133,8 +147,26 @@ def test_a_part_that_fails_is_told_with_its_reason_and_status_one(small, tmp_pat
     assert "failed validation_questions[wide]" in shown
     assert "whole number from 1 to 39, not 77" in shown
     rows = json.loads(mbt("status", "--json", home=tmp_path, study=file).stdout)
-    states = {(row["asset"], row["partition"]): row["state"] for row in rows}
-    assert states["validation_questions", "wide"] == "failed"
+    (questions,) = [row for row in rows if (row["asset"], row["partition"]) == ("validation_questions", "wide")]
+    assert questions["state"] == "failed"
+    assert "distractor_chains should be a whole number from 1 to 39, not 77" in questions["reason"]
+    assert "\n" not in questions["reason"]
+
+
+def test_marts_that_fail_are_told_by_status_with_their_reason(small, tmp_path):
+    """A folder stands where the lake keeps the columns of a mart, so that no mart can be made."""
+    home = tmp_path / "home"
+    shutil.copytree(small["home"], home)
+    lake = home / "small" / "lake"
+    (lake / "main_results" / "rows.parquet").unlink()
+    (lake / "cost" / "_schema.parquet").unlink()
+    (lake / "cost" / "_schema.parquet" / "in the way").mkdir(parents=True)
+    result = mbt("demo", "--variant", "rule-teacher__base", home=home, study=small["study"])
+    assert result.returncode == 1, result.stderr.decode()
+    shown = {row["asset"]: row for row in json.loads(mbt("status", "--json", home=home, study=small["study"]).stdout)}
+    assert shown["main_results"]["state"] == "failed"
+    assert "Is a directory" in shown["main_results"]["reason"]
+    assert shown["aes"]["state"] == "fresh"
 
 
 def test_a_second_demo_reuses_all_and_says_so(small):

@@ -1,5 +1,7 @@
 """The graph on the rule-based models: every run is a real Dagster run, every reply comes over HTTP."""
 
+import shutil
+
 import dagster as dg
 import polars as pl
 import pytest
@@ -7,9 +9,11 @@ from small import run, teacher_units
 
 from mbt_assets import prompts
 from mbt_assets.cli.instance import open_instance
+from mbt_assets.definitions import build_platform
 from mbt_assets.staleness import assess
 from partitions.grid import Node
 from resources import warehouse
+from resources.home import Home
 
 CELL = "trails|rule-teacher__base"
 
@@ -50,6 +54,17 @@ def test_the_marts_show_the_cells_that_there_are(made):
         ("wide", "rule-teacher__base", 8, 1.0),
     ]
     assert ask(platform, "SELECT aes FROM aes WHERE variant = 'rule-teacher__base'").rows() == [(0.0,), (0.0,)]
+
+
+def test_what_every_table_cost_is_known_but_for_the_price(made):
+    platform, _ = made
+    rows = ask(
+        platform,
+        "SELECT asset, n_requests, prompt_tokens > 0, completion_tokens > 0, mean_latency_ms > 0, mean_queue_ms >= 0, "
+        f"cost FROM cost WHERE dataset || '|' || variant = '{CELL}' ORDER BY asset",
+    ).rows()
+    tables = ["answer_hits", "judge_verdicts", "mqi_scores", "rrp_scores", "validation_rollouts"]
+    assert rows == [(table, 12, True, True, True, True, None) for table in tables]
 
 
 def test_the_report_escapes_and_holds_every_mart(made):
@@ -129,9 +144,6 @@ def test_changed_rows_of_a_parent_make_its_children_stale(made, tmp_path):
 
 
 def test_a_failing_part_stops_what_needs_it_and_nothing_else(made, small_study, tmp_path):
-    from mbt_assets.definitions import build_platform
-    from resources.home import Home
-
     datasets = dict(small_study.datasets)
     datasets["wide"] = datasets["wide"].model_copy(update={"options": {"distractor_chains": 99}})
     broken = small_study.model_copy(update={"datasets": datasets})
@@ -141,3 +153,14 @@ def test_a_failing_part_stops_what_needs_it_and_nothing_else(made, small_study, 
     assert "distractor_chains should be a whole number" in reports["validation_questions[wide]"].why
     assert reports["cell[wide|rule-teacher__base]"].outcome == "skipped"
     assert reports[f"cell[{CELL}]"].outcome == "made"
+
+
+def test_a_dataset_that_leaves_the_study_leaves_its_figures(made, small_study, tmp_path):
+    platform, _ = made
+    shutil.copytree(platform.home.root, tmp_path / "home")
+    datasets = {name: dataset for name, dataset in small_study.datasets.items() if name != "wide"}
+    smaller = build_platform(small_study.model_copy(update={"datasets": datasets}), Home(tmp_path / "home", "small"))
+    reports = run(smaller, teacher_units(smaller))
+    assert {name for name, report in reports.items() if report.outcome == "made"} == {"marts"}
+    for table in ("main_results", "cost", "cell_metrics", "answer_scores", "validation_questions"):
+        assert ask(smaller, f"SELECT DISTINCT dataset FROM {table}").rows() == [("trails",)], table

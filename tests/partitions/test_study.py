@@ -40,6 +40,16 @@ def test_every_packaged_study_loads(name):
     assert load_study(name).name == name
 
 
+def test_a_model_may_have_a_price_and_none_is_unknown_not_free():
+    priced = MINIMAL.replace(
+        "    modes: [base, mbt-s]\n", "    modes: [base, mbt-s]\n    price: {input: 0.15, output: 0.6}\n"
+    )
+    tiny = parse_study(priced).models["tiny"].price
+    assert (tiny.input, tiny.output, tiny.cached_input, tiny.currency) == (0.15, 0.6, None, "USD")
+    assert parse_study(MINIMAL).models["tiny"].price is None
+    assert "price.input: Input should be greater than or equal to 0" in refused(priced.replace("0.15", "-1"))
+
+
 def test_the_paper_study_is_the_published_matrix():
     study = load_study("paper")
     assert len(study.variants) == 46

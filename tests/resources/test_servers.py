@@ -1,61 +1,24 @@
 """Model servers: the embedded ones for real, and `vllm serve` through a stand-in program of that name."""
 
-import os
-import stat
-import sys
-import textwrap
 import urllib.request
 
 import pytest
+from processes import kill, lives, until
 
 from partitions.study import Model
 from partitions.study_file import load_study
+from resources.gpus import GpuError
 from resources.home import Home
+from resources.server_files import kept_servers
 from resources.servers import ModelServers, ServerError, vllm_command
 
-STAND_IN = """
-    #!{python}
-    # Answers /health after a moment, as a server that loads weights does; writes down how it was called.
-    import http.server, os, pathlib, sys, time
-    folder = pathlib.Path({folder!r})
-    (folder / "arguments").write_text("\\n".join(sys.argv[1:]))
-    (folder / "pid").write_text(str(os.getpid()))
-    if (folder / "broken").exists():
-        print("no such model", flush=True)
-        sys.exit(3)
-    time.sleep(1)
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200 if self.path == "/health" else 404)
-            self.end_headers()
-    http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
-"""
-
 
 @pytest.fixture
-def servers(tmp_path):
+def servers(tmp_path, folder):
     servers = ModelServers(Home(tmp_path, "test"))
+    assert servers.home.servers == folder
     yield servers
     servers.stop()
-
-
-@pytest.fixture
-def vllm(tmp_path, monkeypatch):
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    program = folder / "vllm"
-    program.write_text(textwrap.dedent(STAND_IN).format(python=sys.executable, folder=str(folder)).lstrip())
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    return folder
-
-
-def gone(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def paper_model(name):
@@ -74,30 +37,60 @@ def test_the_flags_of_the_paper_s_models():
     assert "--revision" not in judge
 
 
-def test_a_vllm_server_is_waited_for_and_ended(servers, vllm):
-    with servers.serving("qwen3-4b", paper_model("qwen3-4b"), "hub://Qwen/Qwen3-4B@abc", "digest") as endpoint:
+def quick(name="qwen3-4b", idle=0.3, **compute):
+    """A model of the paper whose server goes soon after its last use."""
+    model = paper_model(name)
+    server = model.server.model_copy(update={"idle_timeout_s": idle})
+    return model.model_copy(
+        update={"server": server, "compute": model.compute.model_copy(update=compute) if compute else model.compute}
+    )
+
+
+def test_a_vllm_server_is_waited_for_kept_for_the_next_cell_and_then_ended(servers, vllm):
+    model = quick(idle=2.0)
+    with servers.serving("qwen3-4b", model, "hub://Qwen/Qwen3-4B@abc", "digest") as (endpoint,):
         assert endpoint.model == "qwen3-4b"
         assert endpoint.model_digest == "digest"
         with urllib.request.urlopen(endpoint.base_url.removesuffix("/v1") + "/health") as reply:
             assert reply.status == 200
-    assert "--tensor-parallel-size" in (vllm / "arguments").read_text()
-    assert gone(int((vllm / "pid").read_text()))
+    assert "--tensor-parallel-size" in (vllm.folder / "arguments").read_text()
+    assert (vllm.folder / "devices").read_text() == "0,1,2,3"
+    pids = vllm.pids()
+    with servers.serving("qwen3-4b", model, "hub://Qwen/Qwen3-4B@abc", "digest") as (again,):
+        assert again == endpoint
+    assert vllm.pids() == pids
+    assert until(lambda: not any(lives(pid) for pid in pids))
 
 
-def test_a_vllm_server_is_ended_when_the_work_fails(servers, vllm):
-    with pytest.raises(ZeroDivisionError), servers.serving("m", paper_model("qwen3-4b"), "/models/m", "d"):
+def test_another_checkpoint_gets_a_server_of_its_own(servers, vllm):
+    with servers.serving("m", quick(gpus=1), "/models/m", "one") as (one,):
+        pass
+    with servers.serving("m", quick(gpus=1), "/models/m", "two") as (two,):
+        assert two.base_url != one.base_url
+
+
+def test_the_use_of_a_vllm_server_ends_when_the_work_fails(servers, vllm):
+    with pytest.raises(ZeroDivisionError), servers.serving("m", quick(), "/models/m", "d"):
         raise ZeroDivisionError
-    assert gone(int((vllm / "pid").read_text()))
+    assert until(lambda: not any(lives(pid) for pid in vllm.pids()))
 
 
 def test_a_vllm_server_that_ends_at_once_is_told_with_its_log(servers, vllm):
-    (vllm / "broken").touch()
+    (vllm.folder / "broken").touch()
     with (
-        pytest.raises(ServerError, match=r"exit status 3 .*vllm-m\.log"),
-        servers.serving("m", paper_model("qwen3-4b"), "/models/m", "d"),
+        pytest.raises(ServerError, match=r"exit status 3 .*vllm-m\.log ends with:\n(.*\n)*no such model$"),
+        servers.serving("m", quick(), "/models/m", "d"),
     ):
         pass
-    assert "no such model" in (servers.home.logs / "vllm-m.log").read_text()
+
+
+def test_a_server_that_needs_more_gpus_than_there_are_is_refused(servers, vllm, monkeypatch):
+    monkeypatch.setenv("MBT_GPUS", "2")
+    with (
+        pytest.raises(GpuError, match="server m needs 4 GPUs and this machine has 2"),
+        servers.serving("m", quick(), "/models/m", "d"),
+    ):
+        pass
 
 
 def test_a_missing_vllm_says_what_to_install(servers, monkeypatch, tmp_path):
@@ -112,20 +105,19 @@ def test_a_missing_vllm_says_what_to_install(servers, monkeypatch, tmp_path):
 def test_an_endpoint_of_somebody_else_needs_no_server(servers):
     server = {"kind": "openai", "base_url": "https://host/v1", "model": "gpt", "api_key_env": "SOME_KEY"}
     model = Model(role="judge", source={"kind": "hub", "repo": "a/b"}, server=server)
-    with servers.serving("judge", model, "", "d") as endpoint:
+    with servers.serving("judge", model, "", "d") as (endpoint,):
         assert (endpoint.base_url, endpoint.model, endpoint.api_key_env) == ("https://host/v1", "gpt", "SOME_KEY")
 
 
 def test_the_rules_server_is_shared_and_replaced_when_it_dies(servers):
     study = load_study("embedded")
-    with servers.serving("t", study.models["rule-teacher"], "", "d") as teacher:
+    with servers.serving("t", study.models["rule-teacher"], "", "d") as (teacher,):
         pass
-    with servers.serving("j", study.models["rule-judge"], "", "d") as judge:
+    with servers.serving("j", study.models["rule-judge"], "", "d") as (judge,):
         assert judge.base_url == teacher.base_url
-    process, _ = servers._running["serve_rules"]
-    process.kill()
-    process.wait()
-    with servers.serving("j", study.models["rule-judge"], "", "d") as again:
+    [(_, record)] = kept_servers(servers.home.servers)
+    kill(record.pid)
+    with servers.serving("j", study.models["rule-judge"], "", "d") as (again,):
         assert again.base_url != teacher.base_url
         with urllib.request.urlopen(again.base_url + "/models") as reply:
             assert reply.status == 200
@@ -133,9 +125,24 @@ def test_the_rules_server_is_shared_and_replaced_when_it_dies(servers):
 
 def test_a_checkpoint_elsewhere_is_refused_by_the_embedded_server(servers):
     study = load_study("embedded")
-    servers._embedded = lambda payload, arguments: "http://127.0.0.1:1"
     with (
         pytest.raises(ServerError, match="does not lie below"),
         servers.serving("tiny", study.models["tiny"], "/somewhere/else", "d"),
     ):
         pass
+    assert kept_servers(servers.home.servers) == []
+
+
+def test_one_student_server_answers_for_every_checkpoint_and_every_process(servers):
+    pytest.importorskip("torch", reason="the student's server needs the train extra")
+    model = load_study("embedded").models["tiny"]
+    root = servers.home.checkpoints / "tiny"
+    with servers.serving("tiny", model, str(root / "one"), "1") as (one,):
+        pass
+    other = ModelServers(servers.home)
+    with other.serving("tiny", model, str(root / "two"), "2") as (two,):
+        assert (one.base_url, one.model, two.model) == (two.base_url, "tiny/one", "tiny/two")
+        [(files, _)] = kept_servers(servers.home.servers)
+        assert files.leases() == 2
+    other.stop()
+    assert files.leases() == 1

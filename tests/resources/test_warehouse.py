@@ -1,10 +1,11 @@
 import polars as pl
 import pytest
 
+from partitions.grid import Node
 from partitions.study_file import load_study
 from resources import warehouse
-from resources.lake import Lake
-from resources.tables import SQL_TABLES
+from resources.lake import Lake, Provenance
+from resources.tables import SQL_TABLES, TABLES
 from resources.warehouse import QueryError
 
 
@@ -12,7 +13,7 @@ from resources.warehouse import QueryError
 def built(tmp_path):
     lake = Lake(tmp_path / "lake")
     for table in SQL_TABLES:
-        lake.ensure_schema(table, pl.DataFrame(schema={"dataset": pl.String}))
+        lake.ensure_schema(table, pl.DataFrame(schema={"dataset": pl.String, "variant": pl.String}))
     path = tmp_path / "mbt.duckdb"
     warehouse.build(
         path, lake, load_study("embedded"), {"aes": ("It's a mart.", {"dataset": "which one", "nope": "x"})}
@@ -83,3 +84,21 @@ def test_a_build_that_fails_leaves_the_old_file(built, tmp_path, monkeypatch):
         warehouse.build(built, Lake(tmp_path / "lake"), load_study("embedded"), {})
     assert built.stat().st_ino == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "mbt.duckdb"]
+
+
+def test_partitions_that_the_study_no_longer_has_are_not_shown(built, tmp_path):
+    """The lake keeps them: the study may take them up again."""
+    lake = Lake(tmp_path / "lake")
+    for dataset in ("trails", "dropped"):
+        for slug in ("tiny__base", "dropped__base"):
+            row = {"dataset": dataset, "variant": slug, "question_id": "q1", "rollout_id": 1}
+            frame = TABLES["answer_scores"].sample(1, overrides=row)
+            lake.write(Node("answer_scores", f"{dataset}|{slug}"), frame, Provenance("f", {}, {}))
+    assert asked(built, "SELECT dataset, variant FROM answer_scores").rows() == [("trails", "tiny__base")]
+    assert len(lake.keys("answer_scores")) == 4
+
+
+def test_a_warehouse_that_was_moved_with_its_lake_is_known_to_read_the_old_place(built, tmp_path):
+    assert warehouse.reads(built, Lake(tmp_path / "lake"))
+    assert not warehouse.reads(built, Lake(tmp_path / "moved" / "lake"))
+    assert not warehouse.reads(tmp_path / "none.duckdb", Lake(tmp_path / "lake"))

@@ -10,7 +10,7 @@ import pytest
 
 from mbt_assets.scoring.aes import aes
 from mbt_assets.scoring.stats import Bootstrap
-from mbt_assets.scoring.udfs import register
+from mbt_assets.scoring.udfs import FUNCTIONS, register
 
 
 @pytest.fixture
@@ -64,6 +64,14 @@ def test_tests_and_coefficients(connection):
     assert one(connection, "mcnemar_p(0, 0)") is None
     assert one(connection, "mcnemar_p(NULL, 1)") is None
     assert one(connection, "cohen_kappa(['A', 'B'], ['A', 'B'])") == 1.0
+
+
+def test_the_functions_that_are_named_are_those_that_there_are(connection):
+    def names(of):
+        return set(of.sql("SELECT function_name FROM duckdb_functions()").fetchall())
+
+    with duckdb.connect() as plain:
+        assert {name for (name,) in names(connection) - names(plain)} == set(FUNCTIONS)
 
 
 def test_registering_twice_replaces(connection):

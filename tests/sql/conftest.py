@@ -35,9 +35,19 @@ class HandMadeLake:
             "gamma": [5.0],
             "seed": [42],
             "primary_judge": ["ann"],
+            "teacher": ["big"],
             "resamples": [200],
         }
         connection.register("settings", pl.DataFrame(settings))
+
+        self.prices()
+
+    def prices(self, **models):
+        """Say what a million tokens of each model cost: (prompt, completion, cached prompt, currency)."""
+        names = ["price_input", "price_output", "price_cached_input", "currency"]
+        types = {"model": pl.String, **dict.fromkeys(names[:3], pl.Float64), "currency": pl.String}
+        rows = [{"model": model, **dict(zip(names, price, strict=True))} for model, price in models.items()]
+        self.connection.register("models", pl.DataFrame(rows, schema=types))
 
     def put(self, table, *groups):
         """Fill a table with the rows of all groups (lists of dicts)."""

@@ -1,4 +1,4 @@
-"""main_results, aes, degeneration and cost by hand."""
+"""main_results, aes and degeneration by hand."""
 
 from __future__ import annotations
 
@@ -72,49 +72,3 @@ def test_main_results_and_degeneration_show_every_cell(lake, cell):
     assert (row["exact_match"], row["mean_tokens"], row["median_tokens"], row["judge_accuracy"]) == (0.5, 20, 20, None)
     worn = lake.row("degeneration", variant=BASE)
     assert (worn["n_rollouts"], worn["n_truncated"], worn["n_degenerate"], worn["n_looping"]) == (2, 1, 1, 0)
-
-
-def test_cost_adds_up_by_table_and_generator(lake):
-    rollout = {"variant": TUNED, "question_id": "q1", "attempts": 1, "prompt_tokens": 10, "completion_tokens": 5}
-    lake.put(
-        "validation_rollouts",
-        [
-            {**rollout, "latency_ms": 1500.0},
-            {**rollout, "rollout_id": 2, "attempts": 3, "latency_ms": 500.0},
-            {
-                **rollout,
-                "rollout_id": 3,
-                "attempts": 6,
-                "prompt_tokens": None,
-                "completion_tokens": None,
-                "error": "503",
-            },
-        ],
-    )
-    asked = {"variant": TUNED, "question_id": "q1", "judge_prompt_tokens": 100, "judge_completion_tokens": 1}
-    never_asked = {"variant": TUNED, "question_id": "q2", "attempts": 0, "status": "failed"}
-    lake.judged("judge_verdicts", [asked, never_asked], [{**asked, "judge": "bob"}])
-    lake.put("gold_solutions", [{**rollout, "latency_ms": 250.0}])
-    cost = lake.mart("cost").rows_by_key(["asset", "generator"], named=True, unique=True)
-    assert cost["validation_rollouts", "small"] == {
-        "dataset": "toy",
-        "model": "small",
-        "mode": "mbt-r",
-        "variant": TUNED,
-        "n_requests": 3,
-        "n_failed": 1,
-        "attempts": 10,
-        "prompt_tokens": 20,
-        "completion_tokens": 10,
-        "seconds": 2.0,
-    }
-    verdicts = cost["judge_verdicts", "ann"]
-    assert (verdicts["n_requests"], verdicts["n_failed"], verdicts["prompt_tokens"], verdicts["seconds"]) == (
-        1,
-        0,
-        100,
-        None,
-    )
-    assert ("judge_verdicts", "bob") in cost
-    gold = cost["gold_solutions", "big"]
-    assert (gold["variant"], gold["seconds"]) == ("big__base", 0.25)

@@ -80,4 +80,4 @@ def test_a_file_reads_its_inputs_and_nothing_else(name):
     made_here = re.findall(r"^(\w+) as \($", file.statement, re.MULTILINE)
     read = re.findall(r"\b(?:from|join) (\w+)", file.statement)
     assert set(file.inputs) == set(read) - set(made_here)
-    assert set(file.inputs) <= {*TABLES, "variants", "settings", "cell_metrics"}
+    assert set(file.inputs) <= {*TABLES, "variants", "models", "settings", "cell_metrics"}

@@ -1,0 +1,89 @@
+"""Worker processes that end with whoever started them, and the runs and payloads in them with the worker.
+
+Workers stand in process groups of their own: Ctrl-C reaches the process that started them alone, and that one tells
+them. So each run is interrupted exactly once, whether by a key, by a signal, or because its starter was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection, wait
+
+GRACE_S = 15.0
+"""Seconds that an interrupted run has to end its payload and to be recorded as interrupted."""
+_LOOK_S = 0.1
+_busy = threading.Event()
+_stopped = threading.Event()
+
+
+@contextlib.contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose workers are interrupted when this block is left by an error or an interrupt.
+
+    Args:
+        workers: processes at most.
+    """
+    # Workers start fresh: a forked child would inherit this process's threads in whatever state they are.
+    context = multiprocessing.get_context("spawn")
+    # Nothing is ever sent: that this end is closed, also by the kernel, says it all.
+    reader, writer = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, context, initializer=_follow, initargs=(reader,))
+    try:
+        yield pool
+    except BaseException:
+        writer.close()
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    else:
+        pool.shutdown(wait=True)
+        writer.close()
+    finally:
+        reader.close()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Marks the work of a worker that an interrupt is to reach.
+
+    Raises:
+        KeyboardInterrupt: the worker was told to end before the work began, or is told so meanwhile.
+    """
+    _busy.set()
+    try:
+        if _stopped.is_set():
+            raise KeyboardInterrupt
+        yield
+    finally:
+        _busy.clear()
+
+
+def _follow(stop: Connection) -> None:
+    # A shell starts what it puts in the background with interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
+    threading.Thread(target=_end_with_starter, args=(stop,), daemon=True).start()
+
+
+def _end_with_starter(stop: Connection) -> None:
+    starter = multiprocessing.parent_process()
+    assert starter is not None
+    wait([stop, starter.sentinel])
+    _stopped.set()
+    if _busy.is_set():
+        # To the main thread: a call that waits there returns only for a signal of its own.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    deadline = time.monotonic() + GRACE_S
+    while _busy.is_set() and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+    if not _busy.is_set():
+        # A starter that lives takes the outcome and ends this process itself.
+        wait([starter.sentinel], timeout=max(0.0, deadline - time.monotonic()))
+    os._exit(os.EX_TEMPFAIL)

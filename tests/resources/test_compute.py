@@ -1,0 +1,100 @@
+"""Payloads as subprocesses of a real run: result, log, GPUs, and what is left when the run's process is killed."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import dagster as dg
+import pytest
+from processes import kill, marked, until
+
+from resources.compute import LocalCompute, PayloadError
+from resources.gpus import GpuError, Gpus, Holder
+
+PAYLOAD = """
+import argparse, json, os, subprocess, sys, time
+from pathlib import Path
+parser = argparse.ArgumentParser()
+parser.add_argument("--spec")
+spec = json.loads(Path(parser.parse_args().spec).read_text())
+print("hello from the payload", flush=True)
+if spec.get("status"):
+    sys.exit(spec["status"])
+if spec.get("sleep"):
+    subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"], start_new_session=True)
+    Path(spec["sleep"]).touch()
+    time.sleep(600)
+out = Path(spec["out_dir"])
+out.mkdir()
+(out / "result.json").write_text(json.dumps({"devices": os.environ.get("CUDA_VISIBLE_DEVICES")}))
+"""
+RUN = """
+import json, sys
+from pathlib import Path
+import dagster as dg
+import resources.compute
+resources.compute.PAYLOADS = "payload_room"
+folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+@dg.asset
+def made(context: dg.AssetExecutionContext):
+    resources.compute.LocalCompute(folder / "logs").run(context, "work", {"out_dir": str(folder / "out"), **options})
+dg.materialize([made])
+"""
+
+
+@pytest.fixture
+def room(tmp_path, monkeypatch):
+    """A folder from which payloads can be run."""
+    (tmp_path / "payload_room").mkdir()
+    (tmp_path / "payload_room" / "work.py").write_text(PAYLOAD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("resources.compute.PAYLOADS", "payload_room")
+    return tmp_path
+
+
+def run(room, gpus=0, **spec):
+    """What the payload returns, called from a real run."""
+    results = []
+
+    @dg.asset
+    def made(context: dg.AssetExecutionContext):
+        compute = LocalCompute(room / "logs")
+        results.append(compute.run(context, "work", {"out_dir": str(room / "out"), **spec}, gpus=gpus))
+        return dg.MaterializeResult()
+
+    dg.materialize([made], instance=dg.DagsterInstance.ephemeral())
+    return results[0]
+
+
+def test_a_payload_gets_gpus_to_itself_and_gives_them_back(room):
+    with Gpus.of_machine().reserved(1, Holder("another"), print):
+        assert run(room, gpus=2) == {"devices": "1,2"}
+    Gpus.of_machine().take(4, Holder("all"), print).close()
+
+
+def test_without_gpus_the_environment_stays(room):
+    assert run(room) == {"devices": None}
+
+
+def test_more_gpus_than_there_are_is_told(room):
+    with pytest.raises(GpuError, match=r"work of out \(process \d+\) needs 5 GPUs and this machine has 4"):
+        run(room, gpus=5)
+
+
+def test_a_payload_that_fails_is_told_with_the_end_of_its_log(room):
+    with pytest.raises(PayloadError, match=r"failed with code 3.*work-out\.log ends with:\nhello from the payload"):
+        run(room, status=3)
+
+
+def test_a_killed_run_leaves_no_payload(room, monkeypatch):
+    mark = f"{os.getpid()}-{time.monotonic_ns()}"
+    monkeypatch.setenv("MBT_TEST_MARK", mark)
+    there = room / "there"
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(room), json.dumps({"sleep": str(there)})])
+    assert until(there.exists, 30)
+    assert len(marked(mark)) >= 4
+    kill(process.pid)
+    process.wait()
+    assert until(lambda: marked(mark) == {}), marked(mark)
