@@ -65,6 +65,7 @@ def ask_model(
     sampling: Sampling,
     key_columns: tuple[str, ...],
     part: str = "",
+    expected: int | None = None,
 ) -> pl.DataFrame:
     """Send one request per row and wait for all of them.
 
@@ -76,12 +77,13 @@ def ask_model(
         sampling: decoding settings.
         key_columns: names of the keys, in their order; there may be no row to tell them by.
         part: tells apart several journals of one partition.
+        expected: how many asks there will be, where it is known; only for the time left.
 
     Returns:
         One row per ask, in their order: key columns, response columns and `prompt_digest`.
     """
     keys: list[dict[str, Any]] = []
-    folder = stage.home.engine / stage.node.asset / _safe(stage.node.key) / part
+    folder = "/".join(filter(None, (stage.home.engine, stage.node.asset, _safe(stage.node.key), part)))
     settings = {name: value for name, value in sampling.model_dump(exclude_none=True).items() if name != "extra"}
     settings |= sampling.extra
 
@@ -98,6 +100,7 @@ def ask_model(
         max_attempts=limits.max_attempts,
         timeout=limits.request_timeout_s,
         progress_seconds=PROGRESS_SECONDS,
+        expected=expected,
         force=stage.force,
         length_retries=limits.length_retries,
     )

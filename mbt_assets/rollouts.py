@@ -30,7 +30,8 @@ def _answered(stage: Stage, questions: pl.DataFrame, weights: dict[str, Any], pr
     sampling = stage.study.sampling_of(stage.model)
     identity = request_identity(stage.study, stage.model, weights["digest"])
     with stage.servers.serving(stage.model, model, weights["uri"], identity) as endpoints:
-        frame = ask_model(stage, endpoints, prompt, _asks(questions, count), sampling, ROLLOUT_KEYS)
+        asks, expected = _asks(questions, count), questions.height * count
+        frame = ask_model(stage, endpoints, prompt, asks, sampling, ROLLOUT_KEYS, expected=expected)
     # A rollout that never closes its reasoning is all reasoning, whether or not it opened it.
     split = [split_reasoning(text) for text in frame["response"]]
     return frame.with_columns(

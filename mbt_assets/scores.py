@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -141,13 +141,13 @@ def _judged_by(stage: Stage, judge: str, rows: pl.DataFrame) -> pl.DataFrame:
     uri, digest = model_weights(stage, judge)
     sampling = stage.study.sampling_of(judge, stage.study.judge_sampling)
 
-    def asks() -> Iterator[Ask]:
-        for row in rows.iter_rows(named=True):
-            if row["error"] is None and task.settled(row) is None:
-                yield Ask({key: row[key] for key in KEYS}, task.fields(row), row["rollout_id"])
-
+    asks = [
+        Ask({key: row[key] for key in KEYS}, task.fields(row), row["rollout_id"])
+        for row in rows.iter_rows(named=True)
+        if row["error"] is None and task.settled(row) is None
+    ]
     with stage.servers.serving(judge, model, uri, digest) as endpoints:
-        replies = ask_model(stage, endpoints, template, asks(), sampling, KEYS, part=judge)
+        replies = ask_model(stage, endpoints, template, asks, sampling, KEYS, part=judge, expected=len(asks))
     by_key = {tuple(reply[key] for key in KEYS): reply for reply in replies.iter_rows(named=True)}
     common = {"judge": judge, "judge_digest": digest, "scorer_version": version}
     judged = [

@@ -21,13 +21,19 @@ TASK_FIELDS = ("documents", "question", "answer", "aliases")
 
 
 def _from_teacher(
-    stage: Stage, template: str, asks: Iterator[Ask], column: str, keys: tuple[str, ...] = ("question_id",)
+    stage: Stage,
+    template: str,
+    asks: Iterator[Ask],
+    expected: int,
+    column: str,
+    keys: tuple[str, ...] = ("question_id",),
 ) -> pl.DataFrame:
     name = stage.study.teacher
     teacher = stage.study.models[name]
     uri, digest = teacher_weights(stage, name)
     with stage.servers.serving(name, teacher, uri, digest) as endpoints:
-        frame = ask_model(stage, endpoints, template, asks, stage.study.sampling_of(name), keys)
+        sampling = stage.study.sampling_of(name)
+        frame = ask_model(stage, endpoints, template, asks, sampling, keys, expected=expected)
     traces = [extract_trace(text) for text in frame["content"]]
     return frame.with_columns(pl.Series(column, traces, dtype=pl.String), dataset=pl.lit(stage.dataset))
 
@@ -44,17 +50,18 @@ def _task(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in TASK_FIELDS}
 
 
-def _per_question(stage: Stage) -> Iterator[Ask]:
-    for row in stage.read("train_questions", stage.dataset).iter_rows(named=True):
-        yield Ask({"question_id": row["question_id"]}, _task(row))
+def _per_question(stage: Stage, template: str, column: str) -> pl.DataFrame:
+    questions = stage.read("train_questions", stage.dataset)
+    asks = (Ask({"question_id": row["question_id"]}, _task(row)) for row in questions.iter_rows(named=True))
+    return _from_teacher(stage, template, asks, questions.height, column)
 
 
 def _gold_solutions(stage: Stage) -> pl.DataFrame:
-    return _from_teacher(stage, "gold_solution", _per_question(stage), "solution")
+    return _per_question(stage, "gold_solution", "solution")
 
 
 def _synthesized_traces(stage: Stage) -> pl.DataFrame:
-    frame = _from_teacher(stage, "mbt_s", _per_question(stage), "trace")
+    frame = _per_question(stage, "mbt_s", "trace")
     return frame.with_columns(variant=pl.lit(stage.variant))
 
 
@@ -72,17 +79,19 @@ def _drafts(stage: Stage) -> pl.DataFrame:
     return joined.join(solutions, on="question_id", validate="m:1", how="inner", maintain_order="left")
 
 
-def _rewrite_asks(stage: Stage) -> Iterator[Ask]:
-    for row in _drafts(stage).iter_rows(named=True):
+def _rewrite_asks(drafts: pl.DataFrame, rewrites: int) -> Iterator[Ask]:
+    for row in drafts.iter_rows(named=True):
         fields = _task(row) | {"solution": row["solution"], "trace": row["reasoning"]}
-        for trace_id in range(1, stage.study.rollouts.rewrites + 1):
+        for trace_id in range(1, rewrites + 1):
             keys = {"question_id": row["question_id"], "rollout_id": row["rollout_id"], "trace_id": trace_id}
             yield Ask(keys, fields, trace_id)
 
 
 def _rewritten_traces(stage: Stage) -> pl.DataFrame:
     template = stage.grid.rewrite_template(stage.variant)
-    frame = _from_teacher(stage, template, _rewrite_asks(stage), "trace", TRACE_KEYS)
+    drafts, rewrites = _drafts(stage), stage.study.rollouts.rewrites
+    asks, expected = _rewrite_asks(drafts, rewrites), drafts.height * rewrites
+    frame = _from_teacher(stage, template, asks, expected, "trace", TRACE_KEYS)
     return frame.with_columns(variant=pl.lit(stage.variant))
 
 

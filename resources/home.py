@@ -1,7 +1,7 @@
 """Where a study's files lie.
 
-`MBT_HOME` (default: `.mbt` in the working folder) holds everything; `MBT_LAKE` moves the lake alone, to an object
-store if need be.
+`MBT_HOME` (default: `.mbt` in the working folder) holds everything; `MBT_LAKE` moves the lake alone, and `MBT_ENGINE`
+the engine's journals, to an object store if need be.
 """
 
 from __future__ import annotations
@@ -9,6 +9,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+GLOB = frozenset("*?[]")
+
+
+class HomeError(ValueError):
+    """A place for files that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,18 @@ class Home:
 
     @classmethod
     def from_environment(cls, study: str) -> Home:
-        """The home that `MBT_HOME` names; `.mbt` in the working folder when it is not set."""
-        return cls(Path(os.environ.get("MBT_HOME") or ".mbt").absolute(), study)
+        """The home that `MBT_HOME` names; `.mbt` in the working folder when it is not set.
+
+        Raises:
+            HomeError: a place's name cannot be told from a pattern of names.
+        """
+        for name in ("MBT_HOME", "MBT_LAKE", "MBT_ENGINE"):
+            if found := GLOB & set(os.environ.get(name, "")):
+                raise HomeError(f"{name} holds {' '.join(sorted(found))}, which stands for other files: choose another")
+        root = Path(os.environ.get("MBT_HOME") or ".mbt").absolute()
+        if GLOB & set(str(root)):
+            raise HomeError(f"{root} holds one of * ? [ ], which stand for other files: set MBT_HOME to another folder")
+        return cls(root, study)
 
     @property
     def folder(self) -> Path:
@@ -45,9 +61,10 @@ class Home:
         return self.folder / "mbt.duckdb"
 
     @property
-    def engine(self) -> Path:
-        """Journals of the generation engine."""
-        return self.folder / "engine"
+    def engine(self) -> str:
+        """Journals of the generation engine: `MBT_ENGINE` with the study's name below it, or a folder here."""
+        elsewhere = os.environ.get("MBT_ENGINE")
+        return f"{elsewhere.rstrip('/')}/{self.study}" if elsewhere else str(self.folder / "engine")
 
     @property
     def checkpoints(self) -> Path:

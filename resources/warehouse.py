@@ -83,7 +83,7 @@ def attach_lake(connection: duckdb.DuckDBPyConnection, lake: Lake, study: Study,
         if table in tables:
             lake.ensure_schema(table, schema.create_empty())
     for table in tables:
-        source = f"read_parquet('{lake.glob(table)}', union_by_name = true, hive_partitioning = false)"
+        source = f"read_parquet({_quoted(lake.glob(table))}, union_by_name = true, hive_partitioning = false)"
         chosen = _rows_of_study(Grid(study), table)
         connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM {source}{chosen}")
     for name, frame in study_frames(study).items():
@@ -157,7 +157,7 @@ def reads(path: Path, lake: Lake) -> bool:
         return False
     with reading(path) as connection:
         views = query(connection, "SELECT sql FROM duckdb_views() WHERE view_name = ?", ["checkpoints"])["sql"]
-    return any(lake.glob("checkpoints") in sql for sql in views)
+    return any(_quoted(lake.glob("checkpoints")) in sql for sql in views)
 
 
 @contextlib.contextmanager

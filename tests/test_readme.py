@@ -13,7 +13,24 @@ import polars as pl
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PASSED_ON = ("PATH", "LANG", "PIP_FIND_LINKS", "PIP_CERT", "PIP_INDEX_URL", "SSL_CERT_FILE", "HTTPS_PROXY", "NO_PROXY")
+PASSED_ON = (
+    "PATH",
+    "LANG",
+    "PIP_FIND_LINKS",
+    "PIP_CERT",
+    "PIP_INDEX_URL",
+    "SSL_CERT_FILE",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "PIP_CONFIG_FILE",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_TRUSTED_HOST",
+    "REQUESTS_CA_BUNDLE",
+    "HTTP_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+)
 HUB = "MBT_HUB_MIRROR=path/to/hub "
 
 

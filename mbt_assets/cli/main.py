@@ -44,13 +44,15 @@ def user_errors() -> tuple[type[Exception], ...]:
     from resources.checkpoints import CheckpointError
     from resources.engine import EngineError
     from resources.gpus import GpuError
+    from resources.home import HomeError
     from resources.lake import LakeError
     from resources.leases import ServerError
     from resources.warehouse import QueryError
     from sql import SqlFileError
 
     lake = (LakeError, QueryError, SqlFileError)
-    return (StudyError, BenchmarkError, PromptError, CheckpointError, EngineError, ServerError, GpuError, *lake)
+    made = (BenchmarkError, PromptError, CheckpointError, EngineError, ServerError, GpuError)
+    return (StudyError, HomeError, *made, *lake)
 
 
 def main() -> None:
@@ -62,6 +64,12 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except user_errors() as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(USER_ERROR)
+    except OSError as error:
+        # A place that cannot be read or written is the user's to mend; anything else is ours.
+        if error.filename is None:
+            raise
+        err.print(f"[red]error:[/] {escape(str(error.filename))}: {error.strerror}", highlight=False, soft_wrap=True)
         sys.exit(USER_ERROR)
 
 

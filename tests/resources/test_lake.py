@@ -20,9 +20,9 @@ CONTEXT = multiprocessing.get_context("spawn")
 
 
 def models(count=1, uri="/somewhere"):
-    rows = [
-        {"variant": f"m{i}__base", "model": f"m{i}", "uri": uri, "revision": None, "digest": "d"} for i in range(count)
-    ]
+    """Rows of `base_models`; the first is of a variant of the embedded study."""
+    names = ["tiny", *(f"m{i}" for i in range(1, count))]
+    rows = [{"variant": f"{name}__base", "model": name, "uri": uri, "revision": None, "digest": "d"} for name in names]
     return pl.DataFrame(rows, schema={name: column.dtype for name, column in TABLES["base_models"].columns().items()})
 
 
@@ -60,8 +60,8 @@ def test_the_data_version_is_that_of_the_rows_whatever_their_order(lake):
         (lambda f: f.drop("uri"), "column uri is missing"),
         (lambda f: f.with_columns(extra=1), "column extra is not declared"),
         (lambda f: f.with_columns(uri=pl.lit(3, pl.Int64)), "column uri is Int64, declared String"),
-        (lambda f: pl.concat([f, f]), r"primary_key \(2 rows\); first bad rows: \[{'variant': 'm0__base'}"),
-        (lambda f: f.with_columns(uri=pl.lit(None, pl.String)), r"uri\|nullability.*'m0__base'"),
+        (lambda f: pl.concat([f, f]), r"primary_key \(2 rows\); first bad rows: \[{'variant': 'tiny__base'}"),
+        (lambda f: f.with_columns(uri=pl.lit(None, pl.String)), r"uri\|nullability.*'tiny__base'"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused_and_the_old_ones_stay(lake, spoil, why):
@@ -125,36 +125,47 @@ def test_a_writer_killed_at_any_moment_never_leaves_half_a_partition(tmp_path):
         assert lake.stored(NODE).data_version == rows_digest(frame)
 
 
-def write_versions(root, key, versions):
+def questions(dataset, version, count=500):
+    """Rows of `validation_questions` that all carry the version."""
+    schema = {name: column.dtype for name, column in TABLES["validation_questions"].columns().items()}
+    text = {"question": f"version {version}", "answer": "a", "tier": "t", "dataset": dataset}
+    lists = {"aliases": [], "documents": [], "supporting_facts": []}
+    rest = {"question_type": None, "level": None, "answerable": True}
+    rows = [{"question_id": f"q{i}", "sample_id": i + 1, **text, **lists, **rest} for i in range(count)]
+    return pl.DataFrame(rows, schema=schema)
+
+
+def write_versions(root, dataset, versions):
     lake = Lake(root)
     for version in range(versions):
-        lake.write(Node("base_models", key), models(500, uri=f"/{key}/{version}"), PROVENANCE)
+        lake.write(Node("validation_questions", dataset), questions(dataset, version), PROVENANCE)
 
 
 def test_eight_writers_and_a_reader_of_the_warehouse_never_disturb_each_other(tmp_path):
     study = load_study("embedded")
+    names = [f"k{i}" for i in range(8)]
+    study = study.model_copy(update={"datasets": dict.fromkeys(names, study.datasets["trails"])})
+    study = study.model_copy(update={"training_datasets": names[:1]})
     lake = Lake(tmp_path / "lake")
     for table in SQL_TABLES:
-        lake.ensure_schema(table, pl.DataFrame(schema={"dataset": pl.String}))
+        lake.ensure_schema(table, pl.DataFrame(schema={"dataset": pl.String, "variant": pl.String}))
     path = tmp_path / "mbt.duckdb"
     warehouse.build(path, lake, study, {})
-    writers = [CONTEXT.Process(target=write_versions, args=(str(tmp_path / "lake"), f"k{i}", 20)) for i in range(8)]
+    writers = [CONTEXT.Process(target=write_versions, args=(str(tmp_path / "lake"), name, 20)) for name in names]
     for writer in writers:
         writer.start()
     most = 0
     with warehouse.reading(path) as connection:
         while any(writer.is_alive() for writer in writers):
-            sql = "SELECT uri.split('/')[2] AS k, count(*) AS n, count(DISTINCT uri) AS v FROM base_models GROUP BY 1"
-            for _, n, versions in connection.execute(sql).fetchall():
-                assert (n, versions) == (500, 1)
+            sql = "SELECT dataset, count(*), count(DISTINCT question) FROM validation_questions GROUP BY dataset"
+            seen = connection.execute(sql).fetchall()
+            assert {(rows, versions) for _, rows, versions in seen} <= {(500, 1)}
             warehouse.build(path, lake, study, {})
-            most = max(most, connection.execute("SELECT count(*) FROM base_models").fetchone()[0])
+            most = max(most, len(seen))
     assert [writer.exitcode for writer in writers] == [0] * 8
     with warehouse.reading(path) as connection:
-        rows = connection.execute(
-            "SELECT count(*), count(DISTINCT uri) FROM base_models WHERE uri LIKE '%/19'"
-        ).fetchone()
-    assert rows == (4_000, 8)
+        sql = "SELECT count(*), count(DISTINCT dataset) FROM validation_questions WHERE question = 'version 19'"
+        assert connection.execute(sql).fetchone() == (4_000, 8)
     assert most > 0
 
 
@@ -188,14 +199,14 @@ def test_every_table_is_an_empty_view_before_anything_was_made(tmp_path):
         assert described == schema.column_names()
         assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
     lake.write(NODE, models(), PROVENANCE)
-    assert connection.execute("SELECT variant FROM base_models").fetchall() == [("m0__base",)]
+    assert connection.execute("SELECT variant FROM base_models").fetchall() == [("tiny__base",)]
 
 
 def test_an_object_store_is_read_through_fsspec(tmp_path):
     lake = Lake(f"memory://{tmp_path}/lake")
     lake.write(NODE, models(), PROVENANCE)
     connection = warehouse.lake_connection(lake, load_study("embedded"))
-    assert connection.execute("SELECT variant FROM base_models").fetchall() == [("m0__base",)]
+    assert connection.execute("SELECT variant FROM base_models").fetchall() == [("tiny__base",)]
 
 
 def test_the_names_of_all_lake_tables_are_distinct():
