@@ -128,7 +128,7 @@ def test_a_writer_killed_at_any_moment_never_leaves_half_a_partition(tmp_path):
 def questions(dataset, version, count=500):
     """Rows of `validation_questions` that all carry the version."""
     schema = {name: column.dtype for name, column in TABLES["validation_questions"].columns().items()}
-    text = {"question": f"version {version}", "answer": "a", "tier": "t", "dataset": dataset}
+    text = {"question": f"version {version}", "answer": "a", "tier": "medium", "dataset": dataset}
     lists = {"aliases": [], "documents": [], "supporting_facts": []}
     rest = {"question_type": None, "level": None, "answerable": True}
     rows = [{"question_id": f"q{i}", "sample_id": i + 1, **text, **lists, **rest} for i in range(count)]
