@@ -5,6 +5,7 @@ What belongs here is transport; what a reply means is in `replies.py`, when to s
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,13 +16,14 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
+from resources.engine.deadlines import Deadlines
 from resources.engine.errors import EndpointRefusedError
 from resources.engine.replies import Completion, Failure, read_reply, words
 
 KEEPALIVE_SECONDS = 4.0
 """Below uvicorn's five, or a server closes a connection at the moment that it is used again."""
 
-PROBE_SECONDS = 10.0
+CONNECT_SECONDS, PROBE_SECONDS = 30.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class ChatClient:
         # Parsed once: that costs as much as reading a reply.
         self._url = URL(self._where)
         self._timeout = timeout
+        self._connect_timeout = min(CONNECT_SECONDS, timeout)
+        self._deadlines = Deadlines(timeout)
 
     async def __aenter__(self) -> ChatClient:
         headers = {"Content-Type": "application/json", "Accept": "application/json", **self._endpoint.extra_headers}
@@ -105,7 +109,7 @@ class ChatClient:
             headers["Authorization"] = f"Bearer {self._key}"
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=300),
-            timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(30.0, self._timeout)),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=_behind_proxy(self._where),
@@ -115,6 +119,7 @@ class ChatClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._deadlines.close()
         await self._session.close()
 
     async def send(self, body: bytes) -> Completion | Failure:
@@ -123,15 +128,21 @@ class ChatClient:
         Args:
             body: The request's JSON.
         """
-        begun = False
+        begun, task = False, self._deadlines.begin()
         try:
             async with self._session.post(self._url, data=body, allow_redirects=False) as reply:
                 begun = True
                 status, headers, answer = reply.status, reply.headers, await reply.read()
-        except TimeoutError:
+        except asyncio.CancelledError:
+            if not self._deadlines.passed(task):
+                raise
             return Failure("timeout", f"no reply within {self._timeout:g} s")
+        except TimeoutError:
+            return Failure("timeout", f"no connection within {self._connect_timeout:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Failure("incomplete" if begun else "connection", self._reason(error))
+        finally:
+            self._deadlines.end(task)
         result = read_reply(status, headers, answer, reasons=self._endpoint.reasons)
         if isinstance(result, Failure) and self._key:
             # Servers quote the key when they refuse it; it must not reach a row or a log, not even cut off.

@@ -9,6 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from resources.engine.rows import Row
 
+FULL_BYTES = 8 << 20
+"""Rows that are committed before their window is over: memory that was just used is cheaper than new."""
+
 PENDING_BYTES = 32 << 20
 """Rows that wait for the disk; above this whoever adds a row waits with it."""
 
@@ -34,7 +37,7 @@ class GroupCommit:
         self._rows.append(row)
         self._bytes += row.size
         self._changed.set()
-        if self._bytes >= PENDING_BYTES // 2:
+        if self._bytes >= FULL_BYTES:
             self._full.set()
         if self._bytes >= PENDING_BYTES:
             self._room.clear()

@@ -10,7 +10,7 @@ from resources.engine.client import Endpoint
 from resources.engine.errors import RequestError
 from resources.engine.keytable import KeyTable, key_of
 from resources.engine.progress import Meter
-from resources.engine.requests import Prepared, Request, prepare
+from resources.engine.requests import Prepared, Preparer, Request
 from resources.engine.rows import Reuse
 
 _unpacked = functools.lru_cache(1 << 14)(Reuse.unpacked)
@@ -30,7 +30,8 @@ class Intake:
     ) -> None:
         self.asked = KeyTable(len(known))
         self._iterator = iter(requests)
-        self._endpoint = endpoint
+        self._prepare = Preparer(endpoint.model, endpoint.identity)
+        self._reasons = endpoint.reasons
         self._known = known
         self._meter = meter
         self._length_retries = length_retries
@@ -59,7 +60,7 @@ class Intake:
 
     def _admit(self, request: Request) -> Prepared | None:
         """Prepare a request; None if a row on disk answers it."""
-        prepared = prepare(self._endpoint.model, self._endpoint.identity, request)
+        prepared = self._prepare(request)
         key_of_id = key_of(prepared.request_id)
         key = key_of(prepared.request_id, prepared.digest)
         if not self.asked.add(key_of_id, key):
@@ -67,7 +68,7 @@ class Intake:
         if (packed := self._known.get(key)) is None:
             return prepared
         reuse = _unpacked(packed)
-        if not reuse.covers(prepared.max_tokens, self._length_retries, reasons=self._endpoint.reasons):
+        if not reuse.covers(prepared.max_tokens, self._length_retries, reasons=self._reasons):
             return prepared
         self._meter.reuse(failed=reuse.failed, truncated=reuse.truncated)
         return None

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 
 OPEN_FILES = 16384
-THRESHOLDS = (50_000, 20, 100)
+THRESHOLDS = (200_000, 20, 100)
 """Each request leaves some hundred objects that live as long as it does: with Python's own thresholds the search for
 garbage among them takes a tenth of all time."""
 

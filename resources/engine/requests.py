@@ -46,7 +46,10 @@ class Request:
     @property
     def max_tokens(self) -> int | None:
         """The token limit asked for, or None where the server's own holds."""
-        return next((int(self.sampling[key]) for key in LIMIT_KEYS if self.sampling.get(key) is not None), None)
+        for key in LIMIT_KEYS:
+            if (limit := self.sampling.get(key)) is not None:
+                return int(limit)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +75,43 @@ def request_digest(model_digest: str, request: Request) -> str:
     Raises:
         RequestError: If the request holds something that JSON does not.
     """
-    return _digest(_json(model_digest, request), _json(request.messages, request), request)
+    return Preparer("", model_digest)(request).digest
 
 
-def prepare(model: str, model_digest: str, request: Request) -> Prepared:
-    """Check a request, digest it and write its body.
+class Preparer:
+    """Checks requests to one model, digests them and writes their bodies."""
 
-    Args:
-        model: Name under which the endpoint serves the model.
-        model_digest: Digest of that model.
-        request: The request.
+    def __init__(self, model: str, model_digest: str) -> None:
+        """Prepare to prepare.
 
-    Raises:
-        RequestError: If the request is malformed; the message names it.
-    """
-    _check(request)
-    messages = _json(request.messages, request)
-    digest = _digest(_json(model_digest, request), messages, request)
-    # Spliced, as the messages are most of it and are JSON already; `_check` has seen to it that no key comes twice.
-    sampling = b"," + _json(request.sampling, request)[1:] if request.sampling else b"}"
-    body = b"".join((b'{"messages":', messages, b',"model":', _json(model, request), sampling))
-    return Prepared(request.request_id, digest, request.max_tokens, body)
+        Args:
+            model: Name under which the endpoint serves the model.
+            model_digest: Digest of that model.
+        """
+        self._model = b"".join((b',"model":', orjson.dumps(model)))
+        self._identity = b"".join((b',"model":', orjson.dumps(model_digest), b',"sampling":'))
+
+    def __call__(self, request: Request) -> Prepared:
+        """Prepare a request.
+
+        Raises:
+            RequestError: If it is malformed; the message names it.
+        """
+        if reason := _fault(request.request_id, request.messages, request.sampling):
+            raise RequestError(f"request {request.request_id!r}: {reason}")
+        sampling = request.sampling
+        telling = {key: value for key, value in sampling.items() if value is not None and key not in LIMIT_KEYS}
+        try:
+            messages = orjson.dumps(request.messages, option=_CANONICAL)
+            asked = orjson.dumps(sampling, option=_CANONICAL)
+            identity = orjson.dumps(telling, option=_CANONICAL)
+        except TypeError as error:
+            raise RequestError(f"request {request.request_id!r}: cannot be written as JSON: {error}") from None
+        digest = sha256(b"".join((b'{"messages":', messages, self._identity, identity, b"}"))).hexdigest()
+        # Spliced, as the messages are most of it and are JSON already; `_fault` has seen to it that no key comes twice.
+        rest = b"," + asked[1:] if sampling else b"}"
+        body = b"".join((b'{"messages":', messages, self._model, rest))
+        return Prepared(request.request_id, digest, request.max_tokens, body)
 
 
 def reseeded(body: bytes, digest: str, retry: int) -> bytes:
@@ -105,27 +124,6 @@ def reseeded(body: bytes, digest: str, retry: int) -> bytes:
     """
     seed = int.from_bytes(sha256(f"{digest}/{retry}".encode()).digest()[:4], "little") >> 1
     return orjson.dumps({**orjson.loads(body), "seed": seed}, option=_CANONICAL)
-
-
-def _digest(model_digest: bytes, messages: bytes, request: Request) -> str:
-    sampling = {key: value for key, value in request.sampling.items() if key not in LIMIT_KEYS and value is not None}
-    sha = sha256(b'{"messages":')
-    sha.update(messages)
-    sha.update(b"".join((b',"model":', model_digest, b',"sampling":', _json(sampling, request), b"}")))
-    return sha.hexdigest()
-
-
-def _json(value: Any, request: Request) -> bytes:
-    try:
-        return orjson.dumps(value, option=_CANONICAL)
-    except TypeError as error:
-        raise RequestError(f"request {request.request_id!r}: cannot be written as JSON: {error}") from None
-
-
-def _check(request: Request) -> None:
-    reason = _fault(request.request_id, request.messages, request.sampling)
-    if reason:
-        raise RequestError(f"request {request.request_id!r}: {reason}")
 
 
 def _fault(request_id: object, messages: object, sampling: object) -> str | None:

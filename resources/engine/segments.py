@@ -29,6 +29,9 @@ MERGE_BYTES = 32 << 20
 SMALL_BYTES = 1 << 20
 """Bytes below which a segment is merged with its neighbours at the end of a run."""
 
+FRESH_LEVEL, MERGED_LEVEL = -5, 1
+"""Of zstd: quick while rows come in by the thousand, small where there is time."""
+
 ROW_GROUP_BYTES = 16 << 20
 """Bytes of a row group before compression, so that whoever reads it later needs little memory."""
 
@@ -158,7 +161,12 @@ class SegmentFolder:
         short = [name for name in SCHEMA.names if name not in _LONG_TEXT]
         with _said(self._store, segment.name, "written"), self._store.writing(segment.name) as file:
             with pq.ParquetWriter(
-                file, SCHEMA, compression="zstd", use_dictionary=_DICTIONARY, write_statistics=short
+                file,
+                SCHEMA,
+                compression="zstd",
+                compression_level=MERGED_LEVEL if level else FRESH_LEVEL,
+                use_dictionary=_DICTIONARY,
+                write_statistics=short,
             ) as writer:
                 for table in tables:
                     writer.write_table(table, row_group_size=max(1, table.num_rows))

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from resources.engine import Request, RequestError, read_requests, request_digest
-from resources.engine.requests import count_requests, prepare
+from resources.engine.requests import Preparer, count_requests
 
 HELLO = Request("a", [{"role": "user", "content": "Hello"}], {"temperature": 0.6, "seed": 42, "max_tokens": 100})
 
@@ -44,7 +44,7 @@ def test_the_order_of_keys_does_not_count():
 
 def test_sampling_goes_to_the_top_level_of_the_body():
     request = replace(HELLO, sampling={"top_k": 20, "reasoning_effort": "high", "stop": ["\n"], "max_tokens": 7})
-    body = json.loads(prepare("tiny", "weights", request).body)
+    body = json.loads(Preparer("tiny", "weights")(request).body)
     assert body == {
         "model": "tiny", "messages": HELLO.messages, "top_k": 20, "reasoning_effort": "high", "stop": ["\n"],
         "max_tokens": 7,
@@ -68,7 +68,7 @@ def test_sampling_goes_to_the_top_level_of_the_body():
 )
 def test_a_malformed_request_is_refused(request_, words):
     with pytest.raises(RequestError, match=words):
-        prepare("tiny", "weights", request_)
+        Preparer("tiny", "weights")(request_)
 
 
 ROW = {"request_id": "a", "messages": HELLO.messages, "sampling": HELLO.sampling}
