@@ -5,10 +5,13 @@ A dict of strings would take ten times the memory, and memory must not matter at
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Iterator
 
 _MASK = (1 << 64) - 1
+_SHARD_BITS = 4
+_SHIFT = 64 - _SHARD_BITS
 
 
 def key_of(*parts: str) -> int:
@@ -23,18 +26,13 @@ def key_of(*parts: str) -> int:
     return (hash(parts) & _MASK) or 1
 
 
-class KeyTable:
-    """Open addressing with linear probing; 16 to 43 bytes a key. Keys are numbers from `key_of`, values 64 bits."""
+class _Shard:
+    """Open addressing with linear probing."""
 
     __slots__ = ("_keys", "_size", "_slots", "_values")
 
-    def __init__(self, expected: int = 0) -> None:
-        """Make an empty table.
-
-        Args:
-            expected: Keys that there will be, about; the table grows where there are more.
-        """
-        self._allocate(1 << max(10, (expected * 3 // 2).bit_length()))
+    def __init__(self, expected: int) -> None:
+        self._allocate(1 << max(6, (expected * 3 // 2).bit_length()))
 
     def _allocate(self, slots: int) -> None:
         self._slots, self._size = slots, 0
@@ -88,3 +86,39 @@ class KeyTable:
         # The arrays are taken now, not when the first pair is: `_grow` puts others in their place.
         pairs = zip(self._keys, self._values, strict=True)
         return ((key, value) for key, value in pairs if key)
+
+
+class KeyTable:
+    """16 to 43 bytes a key. Keys are numbers from `key_of`, values 64 bits.
+
+    In shards, so that one that grows needs room for itself twice, not for all.
+    """
+
+    __slots__ = ("_shards",)
+
+    def __init__(self, expected: int = 0) -> None:
+        """Make an empty table.
+
+        Args:
+            expected: Keys that there will be, about; the table grows where there are more.
+        """
+        self._shards = [_Shard(expected >> _SHARD_BITS) for _ in range(1 << _SHARD_BITS)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._shards))
+
+    def get(self, key: int) -> int | None:
+        """The value stored under `key`, or None."""
+        return self._shards[key >> _SHIFT].get(key)
+
+    def add(self, key: int, value: int) -> bool:
+        """Store `value` under `key` if nothing is there yet; whether there was not."""
+        return self._shards[key >> _SHIFT].add(key, value)
+
+    def put(self, key: int, value: int) -> None:
+        """Store `value` (64 bits, not negative) under `key`, in place of what was there."""
+        self._shards[key >> _SHIFT].put(key, value)
+
+    def items(self) -> Iterator[tuple[int, int]]:
+        """All pairs, in no particular order."""
+        return itertools.chain.from_iterable(shard.items() for shard in self._shards)

@@ -32,7 +32,7 @@ SMALL_BYTES = 1 << 20
 FRESH_LEVEL, MERGED_LEVEL = -5, 1
 """Of zstd: quick while rows come in by the thousand, small where there is time."""
 
-ROW_GROUP_BYTES = 16 << 20
+ROW_GROUP_BYTES = 1 << 20
 """Bytes of a row group before compression, so that whoever reads it later needs little memory."""
 
 _NAME = re.compile(rf"{FOLDER}/part-(\d+)-(\d+)-(\d+)\.parquet")

@@ -93,3 +93,23 @@ def test_help_says_what_it_does():
     done = CliRunner().invoke(APP, ["--help"])
     assert done.exit_code == 0
     assert "--concurrency" in done.output
+
+
+def test_several_endpoints_share_the_load(kit, serve, requests, tmp_path):
+    servers = serve(latency=0.02), serve(latency=0.02)
+    done = invoke(servers[0], requests, tmp_path / "out", "--base-url", servers[1].base_url, "--concurrency", "8")
+    assert done.exit_code == 0, done.output
+    assert all(sum(server.asked.values()) > 5 for server in servers)
+    assert sum(sum(server.asked.values()) for server in servers) == 30
+
+
+def test_further_draws_and_reasoning_are_asked_for_by_flags(kit, serve, requests, tmp_path):
+    async def mute(request: web.Request, body: dict, attempt: int) -> web.Response | None:
+        if body["messages"][0]["content"] == "question 7":
+            return web.json_response({"choices": [{"message": {"content": "Paris."}, "finish_reason": "stop"}]})
+        return None
+
+    done = invoke(serve(mute), requests, tmp_path / "out", "--reasons", "--length-retries", "2")
+    assert done.exit_code == 1
+    assert "no_reasoning 1" in done.stderr
+    assert kit.rows_of(tmp_path / "out")["r3"]["length_retries"] == 2  # the row whose limit is too low
