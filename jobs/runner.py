@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
@@ -16,7 +17,7 @@ from typing import Any, Literal, Protocol
 import dagster as dg
 
 from jobs.plan import Unit, dependencies, descendants
-from jobs.workers import interruptible, worker_pool
+from jobs.workers import Workers, interruptible, worker_pool
 from mbt_assets.stage import FORCE_TAG
 from mbt_assets.staleness import Standing, assess
 from partitions.grid import Grid, Node
@@ -174,7 +175,7 @@ class Runner:
                     self._close(_report(*running.pop(future), _outcome(future)), reports, sorter)
         return list(reports.values())
 
-    def _submit(self, pool: ProcessPoolExecutor, unit: Unit, wanted: list[Node], force: bool) -> Future[Made]:
+    def _submit(self, pool: Workers, unit: Unit, wanted: list[Node], force: bool) -> Future[Made]:
         self.on_start(unit, wanted)
         study, tags = self.grid.study.model_dump_json(), {"mbt/unit": unit.name}
         if force:
@@ -201,6 +202,8 @@ class Runner:
 def _outcome(future: Future[Made]) -> Made:
     """What the worker says; an error outside of the run, such as a killed worker, is a failure of its unit alone."""
     error = future.exception()
+    if isinstance(error, BrokenProcessPool):
+        return Made(False, "its worker process was killed (for want of memory, perhaps)", "", 0.0)
     return future.result() if error is None else Made(False, f"{type(error).__name__}: {error}", "", 0.0)
 
 

@@ -7,25 +7,73 @@ them. So each run is interrupted exactly once, whether by a key, by a signal, or
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
 
 GRACE_S = 15.0
 """Seconds that an interrupted run has to end its payload and to be recorded as interrupted."""
 _LOOK_S = 0.1
+T = TypeVar("T")
 _busy = threading.Event()
 _stopped = threading.Event()
 
 
+class Workers:
+    """Processes that each do one thing at a time; one that is killed takes no other with it."""
+
+    def __init__(self, workers: int, start: Callable[[], ProcessPoolExecutor]) -> None:
+        """Prepare; a process starts when it is first needed.
+
+        Args:
+            workers: processes at most.
+            start: makes a pool of one.
+        """
+        self._start = start
+        self._pools: list[ProcessPoolExecutor] = []
+        # None stands for a process that is still to be started.
+        self._free: queue.SimpleQueue[ProcessPoolExecutor | None] = queue.SimpleQueue()
+        for _ in range(workers):
+            self._free.put(None)
+
+    def submit(self, call: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Have a worker call something; waits for a free one.
+
+        Returns:
+            Its outcome; `BrokenProcessPool` if the worker was killed.
+        """
+        pool = self._free.get()
+        if pool is None:
+            pool = self._start()
+            self._pools.append(pool)
+        future = pool.submit(call, *arguments)
+        future.add_done_callback(functools.partial(self._back, pool))
+        return future
+
+    def _back(self, pool: ProcessPoolExecutor, future: Future[Any]) -> None:
+        broken = not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)
+        self._free.put(None if broken else pool)
+
+    def shutdown(self, *, cancel: bool = False) -> None:
+        """Wait for all of them to end."""
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=cancel)
+        for pool in self._pools:
+            pool.shutdown(wait=True)
+
+
 @contextlib.contextmanager
-def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose workers are interrupted when this block is left by an error or an interrupt.
+def worker_pool(workers: int) -> Iterator[Workers]:
+    """Workers that are interrupted when this block is left by an error or an interrupt.
 
     Args:
         workers: processes at most.
@@ -34,15 +82,15 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
     # Nothing is ever sent: that this end is closed, also by the kernel, says it all.
     reader, writer = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, context, initializer=_follow, initargs=(reader,))
+    pool = Workers(workers, lambda: ProcessPoolExecutor(1, context, initializer=_follow, initargs=(reader,)))
     try:
         yield pool
     except BaseException:
         writer.close()
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(cancel=True)
         raise
     else:
-        pool.shutdown(wait=True)
+        pool.shutdown()
         writer.close()
     finally:
         reader.close()

@@ -237,7 +237,8 @@ class Keeper:
 def healthy(url: str, timeout_s: float) -> bool:
     """Whether a server answers its health check."""
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=timeout_s):
+        # Never through a proxy: it is a server of this machine.
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{url}/health", timeout=timeout_s):
             return True
     except (urllib.error.URLError, OSError, http.client.HTTPException):
         return False

@@ -101,16 +101,19 @@ class Lease:
         while True:
             with self._files.gate():
                 right = try_take(self._files.alive)
-                record = self._files.read()
-                if record and record.boot == boot and record.state == "failed":
+                try:
+                    record = self._files.read()
+                    if record and record.boot == boot and record.state == "failed":
+                        raise ServerError(record.error)
+                    if right:
+                        boot = secrets.token_hex(8)
+                        self._files.write(
+                            Record(self._spec.name, self._spec.digest, boot, "waiting", started_at=time.time())
+                        )
+                except BaseException:
                     if right:
                         right.close()
-                    raise ServerError(record.error)
-                if right:
-                    boot = secrets.token_hex(8)
-                    self._files.write(
-                        Record(self._spec.name, self._spec.digest, boot, "waiting", started_at=time.time())
-                    )
+                    raise
             if right:
                 boots += 1
                 with right:

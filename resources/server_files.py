@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import json
 import os
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,8 @@ class ServerFiles:
         """What the server is doing; None if nothing is known of it. Only true while its keeper is alive."""
         try:
             values = json.loads(self.path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
+            # A power cut may leave a file without content: as good as none.
             return None
         # A keeper of another version may say more.
         known = {field.name: values[field.name] for field in dataclasses.fields(Record) if field.name in values}
@@ -145,5 +147,9 @@ def kept_servers(folder: Path) -> list[tuple[ServerFiles, Record]]:
     return sorted(found, key=lambda pair: (pair[1].name, pair[1].started_at))
 
 
+_PROCESS = secrets.token_hex(4)
+
+
 def _own_name() -> str:
-    return f"{os.getpid()}-{next(_numbers)}"
+    # Two containers may share the folder, and their process ids.
+    return f"{os.getpid()}-{next(_numbers)}-{_PROCESS}"

@@ -102,7 +102,8 @@ class ModelServers:
         spec = ServerSpec(
             name=payload,
             command=(sys.executable, "-m", f"mbt_assets.payloads.{payload}", "--port", "0", *arguments),
-            log=self._log(payload),
+            # Its own: what a server prints tells where it listens.
+            log=self._log("-".join([payload, *(argument for argument in arguments if argument.isdigit())])),
             # Otherwise a server that still runs would answer as the code was before it was edited.
             identity=(code_identity(),),
             idle_timeout_s=EMBEDDED_IDLE_S,
@@ -121,7 +122,7 @@ class ModelServers:
         return ServerSpec(
             name=name,
             command=tuple(command),
-            log=self._log(f"vllm-{name}"),
+            log=self._log(f"vllm-{name}-{digest[:8]}"),
             # The weights behind the same uri can change.
             identity=(digest,),
             startup_timeout_s=server.startup_timeout_s,

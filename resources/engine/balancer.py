@@ -9,10 +9,13 @@ from collections.abc import Sequence
 
 from resources.engine.breaker import Breaker
 from resources.engine.client import ChatClient, Endpoint
-from resources.engine.errors import EndpointDownError
+from resources.engine.errors import EndpointDownError, EndpointRefusedError
 from resources.engine.flow import Limiter, Rates
 from resources.engine.options import EngineOptions
 from resources.engine.replies import Completion, Failure
+
+FAR_SECONDS = 1.0
+"""An endpoint whose next turn lies further ahead is chosen only if no other is free."""
 
 
 class Channel:
@@ -22,17 +25,30 @@ class Channel:
         self.endpoint = endpoint
         self.client = ChatClient(endpoint, options.timeout)
         self.limiter = Limiter(options.concurrency, time.monotonic)
-        self.breaker = Breaker(self.client.probe, options.outage_failures)
+        # Asked no later than one request gives up: it may be all that is left.
+        self.breaker = Breaker(self.client.probe, min(options.outage_failures, options.max_attempts))
+        self.refused = ""
+        self._most_refusals = options.refusals
+        self._refusals, self._answered = 0, False
         limits = (endpoint.requests_per_minute, endpoint.tokens_per_minute)
         self._rates = Rates(*limits, time.monotonic) if any(limits) else None
 
     @property
-    def load(self) -> float:
-        """Share of its limit that is under way."""
-        return self.limiter.in_flight / self.limiter.limit
+    def load(self) -> tuple[bool, float]:
+        """Whether its next turn is far off, and the share of its limit that is under way."""
+        far = self._rates is not None and self._rates.ahead() > FAR_SECONDS
+        return far, self.limiter.in_flight / self.limiter.limit
 
-    async def send(self, body: bytes) -> tuple[Completion | Failure, float]:
-        """Send a body in its turn; the outcome, and the time of the clock at which it was sent."""
+    @property
+    def open(self) -> bool:
+        """Whether it may be sent to, places aside."""
+        return self.breaker.closed and not self.refused and self.limiter.resume_at <= time.monotonic()
+
+    async def send(self, body: bytes) -> tuple[Completion | Failure | None, float]:
+        """Send a body in its turn; the outcome, and the time of the clock at which it was sent.
+
+        None instead of an outcome says that it was not sent: the endpoint closed before its turn came.
+        """
         if self._rates is None:
             began = time.monotonic()
             return await self.client.send(body), began
@@ -40,6 +56,8 @@ class Channel:
         if wait > 0:
             await asyncio.sleep(wait)
         began = time.monotonic()
+        if not self.open:
+            return None, began
         outcome = await self.client.send(body)
         if isinstance(outcome, Completion) and outcome.completion_tokens is not None:
             self._rates.used(reserved, outcome.prompt_tokens or 0, outcome.completion_tokens)
@@ -48,9 +66,17 @@ class Channel:
     def learn(self, outcome: Completion | Failure) -> None:
         """Let an outcome steer what follows."""
         if isinstance(outcome, Completion):
+            self._refusals, self._answered = 0, True
             self.limiter.succeeded()
             self.breaker.answered()
             return
+        if outcome.meaning.refusal:
+            self._refusals += 1
+            # Once it has answered, it takes more to say that a key was withdrawn and not that a prompt is unwelcome.
+            if self._refusals >= self._most_refusals * (10 if self._answered else 1):
+                self.refused = outcome.message
+        elif not outcome.meaning.congestion:
+            self._refusals = 0
         if outcome.meaning.congestion:
             self.limiter.congested(outcome.retry_after)
         if not outcome.meaning.outage:
@@ -92,6 +118,8 @@ class Balancer:
         return "; ".join(filter(None, map(self._note_of, self.channels))) or None
 
     def _note_of(self, channel: Channel) -> str | None:
+        if channel.refused:
+            return f"{channel.endpoint.base_url} refuses every request ({channel.refused}) and is asked no more"
         since = channel.breaker.down_since
         if since is None:
             return channel.limiter.note
@@ -105,13 +133,27 @@ class Balancer:
 
         Raises:
             EndpointDownError: If no endpoint came back within the give-up time.
+            EndpointRefusedError: If every endpoint refuses whatever is asked.
         """
         while (channel := self._best()) is None:
             if self._error is not None:
                 raise self._error
+            self.look_for_refusal()
             await self._turn()
         channel.limiter.in_flight += 1
         return channel
+
+    def look_for_refusal(self) -> None:
+        """End the run where there is nobody left to ask.
+
+        Raises:
+            EndpointRefusedError: If every endpoint refuses whatever is asked.
+        """
+        if all(channel.refused for channel in self.channels):
+            said = (
+                f"{channel.endpoint.base_url} refuses every request: {channel.refused}" for channel in self.channels
+            )
+            raise EndpointRefusedError("; ".join(said))
 
     def leave(self, channel: Channel) -> None:
         """Give a place back."""
@@ -122,7 +164,7 @@ class Balancer:
     def _best(self) -> Channel | None:
         best = None
         for channel in self.channels:
-            free = channel.breaker.closed and channel.limiter.room
+            free = channel.breaker.closed and not channel.refused and channel.limiter.room
             if free and (best is None or channel.load < best.load):
                 best = channel
         return best

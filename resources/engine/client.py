@@ -139,14 +139,16 @@ class ChatClient:
             return Failure("timeout", f"no reply within {self._timeout:g} s")
         except TimeoutError:
             return Failure("timeout", f"no connection within {self._connect_timeout:g} s")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except Exception as error:
+            # Whatever the transport raises, it is a failure of this request and of no other.
             return Failure("incomplete" if begun else "connection", self._reason(error))
         finally:
             self._deadlines.end(task)
         result = read_reply(status, headers, answer, reasons=self._endpoint.reasons)
         if isinstance(result, Failure) and self._key:
             # Servers quote the key when they refuse it; it must not reach a row or a log, not even cut off.
-            return read_reply(status, headers, answer.replace(self._key.encode(), b"***"))
+            blotted = answer.replace(self._key.encode(), b"***")
+            return read_reply(status, headers, blotted, reasons=self._endpoint.reasons)
         return result
 
     def _reason(self, error: Exception) -> str:
@@ -168,11 +170,14 @@ class ChatClient:
                 return f"status {reply.status}" if reply.status in (502, 503, 504) else None
         except TimeoutError:
             return f"no reply within {PROBE_SECONDS:g} s"
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except Exception as error:
+            # Silence would leave the endpoint shut for ever.
             return self._reason(error)
 
 
 def _behind_proxy(url: str) -> bool:
     """Whether a proxy from the environment stands before `url`; asking once spares asking on every request."""
     parts = urlsplit(url)
+    if parts.hostname in ("127.0.0.1", "::1", "localhost"):
+        return False
     return parts.scheme in getproxies() and not proxy_bypass(parts.hostname or "")

@@ -119,7 +119,7 @@ class _Draws:
         ready: monotonic time since which it waits for its next attempt.
         attempts: requests sent, less those that an outage took.
         failures: failed attempts since the last response or outage.
-        since: monotonic time from which the seconds of trying are counted.
+        spent: seconds of these and of the pauses after them.
         kept: the newest response, if the token limit ended it.
         latency_ms: of the last attempt.
         queue_ms: of waiting before it.
@@ -129,9 +129,9 @@ class _Draws:
 
     body: bytes
     ready: float
-    since: float
     attempts: int = 0
     failures: int = 0
+    spent: float = 0.0
     kept: Completion | None = None
     latency_ms: float = 0.0
     queue_ms: float = 0.0
@@ -149,7 +149,6 @@ class _Run:
         self._intake, self._journal, self._meter = intake, journal, meter
         self._model = endpoints[0].model
         self._balancer = Balancer(endpoints, options)
-        self._refusals: int | None = 0
 
     def progress(self) -> Progress:
         """A snapshot; safe from any thread."""
@@ -173,8 +172,7 @@ class _Run:
 
     async def _work(self) -> None:
         while (request := await self._feed.take()) is not None:
-            now = time.monotonic()
-            draws = _Draws(request.body, now, now)
+            draws = _Draws(request.body, time.monotonic())
             outcome = await self._answer(request, draws)
             row = make_row(
                 request,
@@ -199,8 +197,7 @@ class _Run:
                 self._redraw(request, draws, outcome)
             elif outcome is not None:
                 if (pause := self._pause(outcome, draws)) is None:
-                    # A response that was cut off is worth more than a later draw's failure.
-                    return draws.kept or outcome
+                    return _settled(draws, outcome)
                 await asyncio.sleep(pause)
 
     async def _attempt(self, draws: _Draws) -> Completion | Failure | None:
@@ -208,24 +205,27 @@ class _Run:
         channel = await self._balancer.place()
         try:
             outcome, began = await channel.send(draws.body)
+            if outcome is None:
+                return None
             channel.learn(outcome)
         finally:
             self._balancer.leave(channel)
         now = time.monotonic()
         draws.queue_ms, draws.latency_ms = (began - draws.ready) * 1000, (now - began) * 1000
-        draws.ready, draws.attempts = now, draws.attempts + 1
-        if isinstance(outcome, Completion):
-            self._refusals = None
-        else:
-            self._look_for_refusal(channel.endpoint, outcome)
+        draws.ready, draws.attempts, draws.spent = now, draws.attempts + 1, draws.spent + now - began
+        if isinstance(outcome, Failure):
+            if outcome.meaning.refusal and channel.refused:
+                # Whoever else there is may answer it.
+                self._balancer.look_for_refusal()
+                return None
             if outcome.meaning.outage and await channel.breaker.failed():
-                draws.attempts, draws.failures, draws.since = draws.attempts - 1, 0, time.monotonic()
+                draws.attempts, draws.failures, draws.spent = draws.attempts - 1, 0, 0.0
                 return None
         return outcome
 
     def _redraw(self, request: Prepared, draws: _Draws, cut: Completion) -> None:
         """Make the next attempt one with another seed."""
-        draws.kept, draws.failures, draws.since = cut, 0, draws.ready
+        draws.kept, draws.failures, draws.spent = cut, 0, 0.0
         draws.length_retries += 1
         draws.discarded_tokens += cut.completion_tokens or 0
         draws.body = reseeded(request.body, request.digest, draws.length_retries)
@@ -234,25 +234,9 @@ class _Run:
         """Seconds until the next attempt after a failure; None if there is to be none."""
         draws.failures += 1
         pause = backoff(draws.failures, self._options.backoff_base, self._options.backoff_cap)
-        spent = draws.ready - draws.since + pause
-        over = draws.failures >= self._options.max_attempts or spent > self._options.retry_seconds
+        draws.spent += pause
+        over = draws.failures >= self._options.max_attempts or draws.spent > self._options.retry_seconds
         return None if over or not failure.meaning.retry else pause
-
-    def _look_for_refusal(self, endpoint: Endpoint, failure: Failure) -> None:
-        """End the run if whatever is asked is refused, before anything has succeeded.
-
-        Raises:
-            EndpointRefusedError: If it is.
-        """
-        if failure.meaning.congestion:
-            return
-        if not failure.meaning.refusal:
-            # It was read, so key and model name are right.
-            self._refusals = None
-        elif self._refusals is not None:
-            self._refusals += 1
-            if self._refusals >= self._options.refusals:
-                raise EndpointRefusedError(f"{endpoint.base_url} refuses every request: {failure.message}")
 
 
 def _in_loop_thread(work: Coroutine[Any, Any, None], report: Callable[[], object], every: float) -> None:
@@ -281,8 +265,30 @@ def _in_loop_thread(work: Coroutine[Any, Any, None], report: Callable[[], object
         if not outcome.done():
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(task.cancel)
-        thread.join()
+        _join(thread)
     outcome.result()
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait for a thread that is about to end, however often that is interrupted: it still writes to the folder."""
+    interrupt: KeyboardInterrupt | None = None
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+def _settled(draws: _Draws, failure: Failure) -> Completion | Failure:
+    """What becomes of a request whose last attempt failed: a response that was cut off is worth more than that."""
+    if draws.kept is None:
+        return failure
+    # That draw was not answered: a later run may make it.
+    draws.length_retries -= 1
+    draws.discarded_tokens -= draws.kept.completion_tokens or 0
+    return draws.kept
 
 
 def _over(outcome: Future[None], seconds: float) -> bool:

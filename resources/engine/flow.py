@@ -97,6 +97,10 @@ class Rate:
         self._next = begin + amount * self._seconds
         return begin - now
 
+    def ahead(self) -> float:
+        """Seconds until a turn taken now would begin."""
+        return max(0.0, self._next - self._clock())
+
     def correct(self, amount: float) -> None:
         """Count `amount` more (or less) than was reserved."""
         self._next += amount * self._seconds
@@ -122,6 +126,10 @@ class Rates:
         wait = self._requests.reserve(1.0) if self._requests else 0.0
         expected = prompt_bytes / 4 + self._mean
         return (max(wait, self._tokens.reserve(expected)) if self._tokens else wait), expected
+
+    def ahead(self) -> float:
+        """Seconds until a turn taken now would begin."""
+        return max(rate.ahead() for rate in (self._requests, self._tokens) if rate)
 
     def used(self, reserved: float, prompt_tokens: int, completion_tokens: int) -> None:
         """Learn what a request really took."""

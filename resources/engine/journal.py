@@ -46,7 +46,8 @@ def responses(out_dir: Path | str) -> pl.LazyFrame:
     store = open_store(out_dir)
     if not store.exists(COMPLETE):
         raise JournalError(f"{store.where}: holds no complete run; run it (again) to its end")
-    return with_content(pl.scan_parquet(f"{store.where}/{FOLDER}/*.parquet"))
+    files = [f"{store.where}/{name}" for name in store.names(FOLDER) if name.endswith(".parquet")]
+    return with_content(pl.scan_parquet(files, glob=False))
 
 
 class Journal:
@@ -169,6 +170,7 @@ class Journal:
         return {segment: keep[start:end] for (segment, start), end in zip(starts.items(), ends, strict=True)}
 
     def _drop(self, keep: dict[Segment, np.ndarray]) -> None:
+        self._store.lock.held()
         self._reopen()
         for segment, stay in keep.items():
             if not stay.all():

@@ -90,6 +90,7 @@ class LeaseLock:
         self._token = uuid.uuid4().hex
         self._stop = threading.Event()
         self._lost: dict[str, Any] | None = None
+        self._renewed = 0.0
         self._thread: threading.Thread | None = None
 
     def acquire(self) -> None:
@@ -112,6 +113,7 @@ class LeaseLock:
     def _put(self, *, create: bool = False) -> None:
         lease = orjson.dumps({**_me(), "token": self._token, "renewed": time.time()})
         self._objects.put(OWNER, lease, create=create)
+        self._renewed = time.time()
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -134,7 +136,18 @@ class LeaseLock:
                     self._put()
 
     def held(self) -> None:
-        """See `WriterLock.held`."""
+        """See `WriterLock.held`; a lease that could not be renewed for long may be another's by now."""
+        late = time.time() - self._renewed
+        if self._lost is None and late > STALE_SECONDS - RENEW_SECONDS:
+            try:
+                self._check()
+                if self._lost is None:
+                    self._put()
+            except OSError as error:
+                raise FolderBusyError(
+                    f"{self._where}: its lease could not be renewed for {late:.0f} s ({error}), so another engine may "
+                    "have it; run again when the store answers"
+                ) from None
         if self._lost is not None:
             raise _busy(self._where, self._lost)
 

@@ -64,6 +64,7 @@ KINDS: dict[str, FailureKind] = {
     "unauthorized": FailureKind(resend=True, refusal=True),
     "forbidden": FailureKind(resend=True, refusal=True),
     "not_found": FailureKind(resend=True, refusal=True),
+    "redirect": FailureKind(resend=True, refusal=True),
     "quota": FailureKind(resend=True, refusal=True),
 }
 """Every kind of failure that a row may carry."""
@@ -73,6 +74,8 @@ _STATUS_KINDS = {
     402: "quota",
     403: "forbidden",
     404: "not_found",
+    405: "not_found",
+    407: "forbidden",
     408: "timeout",
     409: "server_error",
     425: "server_error",
@@ -256,7 +259,7 @@ def _count(usage: Any, name: str) -> int | None:
 
 def _read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     message, code = _server_words(body)
-    kind = _STATUS_KINDS.get(status) or ("server_error" if status >= 500 else "bad_request")
+    kind = _STATUS_KINDS.get(status) or _kind_of_class(status)
     if code == "insufficient_quota":
         kind = "quota"
     elif kind == "bad_request" and (code == "context_length_exceeded" or _CONTEXT.search(message)):
@@ -264,6 +267,15 @@ def _read_error(status: int, headers: Mapping[str, str], body: bytes) -> Failure
     elif kind == "bad_request" and code == "content_filter":
         kind = "content_filter"
     return Failure(kind, f"{status}: {message}", retry_after(headers))
+
+
+def _kind_of_class(status: int) -> str:
+    if status >= 500:
+        return "server_error"
+    if status >= 400:
+        return "bad_request"
+    # What lies elsewhere, or says nothing, is a fault of the address, not of the request.
+    return "redirect" if status >= 300 else "no_choices"
 
 
 def _server_words(body: bytes) -> tuple[str, str | None]:

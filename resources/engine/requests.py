@@ -139,8 +139,8 @@ def _fault(request_id: object, messages: object, sampling: object) -> str | None
     if taken := [key for key in RESERVED_KEYS if key in sampling]:
         return f"`sampling` may not hold {', '.join(taken)}: the engine sets these itself"
     limits = [sampling[key] for key in LIMIT_KEYS if sampling.get(key) is not None]
-    if any(isinstance(limit, bool) or not isinstance(limit, int) or limit < 1 for limit in limits):
-        return "the token limit must be a whole number of at least 1"
+    if any(isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit < 1 << 62 for limit in limits):
+        return "the token limit must be a whole number of at least 1, and one that a server can read"
     return None
 
 

@@ -37,7 +37,7 @@ class Row(NamedTuple):
         error_kind: a key of `replies.KINDS`; NULL when it went well.
         transient: whether a later run sends the request again.
         attempts: requests that were sent for this row.
-        length_retries: of these, those sent with another seed because the token limit had ended a response.
+        length_retries: answered draws with another seed, made because the token limit had ended a response.
         discarded_tokens: tokens of the responses that were given up for that.
         queue_ms: milliseconds that the request waited for its turn before the last attempt.
         latency_ms: of the last attempt, milliseconds from sending it to the last byte.
@@ -200,7 +200,8 @@ class Reuse(NamedTuple):
             return cls(*bounds, 0, MOST_LENGTH_RETRIES, True, False, False)
         retries = min(length_retries, MOST_LENGTH_RETRIES)
         if finish_reason == "length":
-            return cls(min(completion_tokens or 0, limit), limit, retries, retries, False, True, reasoned)
+            length = limit if completion_tokens is None else min(completion_tokens, limit)
+            return cls(length, limit, retries, retries, False, True, reasoned)
         most = MOST_LENGTH_RETRIES
         return cls(min(completion_tokens or 0, limit), _FOREVER, retries, most, False, False, reasoned)
 

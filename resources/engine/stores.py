@@ -39,6 +39,10 @@ class Store(Protocol):
         """Remove what a killed writer had not finished; the names of the rest and their bytes."""
         ...
 
+    def names(self, folder: str) -> list[str]:
+        """The names of the files in a folder."""
+        ...
+
     def writing(self, name: str) -> AbstractContextManager[pa.NativeFile]:
         """A file to write to, which is durable under its name when the context ends well, else not there."""
         ...
@@ -91,6 +95,11 @@ class LocalStore:
         _sync_folder(self._folder)
         return sizes
 
+    def names(self, folder: str) -> list[str]:
+        """See `Store.names`."""
+        place = self._folder / folder
+        return sorted(f"{folder}/{path.name}" for path in place.iterdir() if not path.name.endswith(TEMPORARY))
+
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[pa.NativeFile]:
         """See `Store.writing`."""
@@ -113,7 +122,10 @@ class LocalStore:
 
     def remove(self, name: str) -> None:
         """See `Store.remove`."""
-        (self._folder / name).unlink(missing_ok=True)
+        path = self._folder / name
+        path.unlink(missing_ok=True)
+        # What a later file says must not come back with the power beside what was removed.
+        _sync_folder(path.parent)
 
     def exists(self, name: str) -> bool:
         """See `Store.exists`."""
@@ -134,6 +146,10 @@ class ObjectStore:
     def tidy(self, folder: str) -> dict[str, int]:
         """See `Store.tidy`: an object is whole or not there, so there is nothing to remove."""
         return self._objects.sizes(folder)
+
+    def names(self, folder: str) -> list[str]:
+        """See `Store.names`."""
+        return sorted(self._objects.sizes(folder))
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[pa.NativeFile]:

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from aiohttp import web
 
 from resources.engine import Endpoint, EndpointDownError, EndpointRefusedError, EngineOptions, generate
 from resources.engine.balancer import Balancer
@@ -103,6 +104,88 @@ def test_all_of_them_away_is_one_clear_error_that_names_them(kit, serve, tmp_pat
     pair = [Endpoint(f"http://127.0.0.1:{port}/v1", "tiny", "digest") for port in (9, 11)]
     with pytest.raises(EndpointDownError, match=r"127.0.0.1:9/v1 .* and .*127.0.0.1:11/v1 .* have been down for"):
         generate(kit.ask(100), pair, tmp_path, EngineOptions(**QUICK, give_up_seconds=0.4))
+
+
+def test_one_of_two_that_refuses_everything_is_left_out(kit, serve, tmp_path):
+    """A key that is withdrawn midway: errors come fast, and would draw all the requests to them."""
+
+    async def withdrawn(request, body, attempt):
+        if sum(refuses.asked.values()) > 50:
+            return web.json_response({"error": {"message": "key withdrawn"}}, status=401)
+        return None
+
+    works, refuses = serve(latency=0.02), serve(withdrawn)
+    notes: list[str | None] = []
+    options = EngineOptions(**QUICK, progress_seconds=0.05)
+    pair = endpoints(works, refuses)
+    summary = generate(kit.ask(1500), pair, tmp_path, options, lambda progress: notes.append(progress.note))
+    assert summary.total == 1500
+    assert summary.failed < 100
+    assert any("is asked no more" in note for note in notes if note)
+    assert generate(kit.ask(1500), endpoints(works), tmp_path, options).ok == 1500
+
+
+def test_a_key_withdrawn_from_the_only_endpoint_ends_the_run(kit, serve, tmp_path):
+    async def withdrawn(request, body, attempt):
+        if sum(server.asked.values()) > 50:
+            return web.json_response({"error": {"message": "key withdrawn"}}, status=401)
+        return None
+
+    server = serve(withdrawn)
+    with pytest.raises(EndpointRefusedError, match="key withdrawn"):
+        generate(kit.ask(2000), endpoints(server), tmp_path, EngineOptions(**QUICK))
+    assert sum(server.asked.values()) < 500
+
+
+def test_a_wrong_address_is_no_verdict_on_the_requests(kit, serve, tmp_path):
+    async def moved(request, body, attempt):
+        return web.Response(status=308, headers={"Location": "https://elsewhere/"})
+
+    with pytest.raises(EndpointRefusedError, match="308"):
+        generate(kit.ask(20), endpoints(serve(moved)), tmp_path, EngineOptions(**QUICK))
+    assert generate(kit.ask(20), endpoints(serve()), tmp_path, EngineOptions(**QUICK)).ok == 20
+
+
+def test_an_outage_costs_a_single_request_nothing_either(kit, serve, tmp_path):
+    """One request under way: it has fewer attempts than it takes failures to call an endpoint down."""
+    server = kit.ChatServer().start()
+    port = server.port
+    server.stop()
+    done: list[object] = []
+    options = EngineOptions(concurrency=1, backoff_base=0.01, backoff_cap=0.02)
+
+    def work() -> None:
+        done.append(generate(kit.ask(3), Endpoint(f"http://127.0.0.1:{port}/v1", "tiny", "digest"), tmp_path, options))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(1.0)
+    serve(port=port)
+    thread.join(30)
+    assert (done[0].ok, done[0].failed) == (3, 0)
+
+
+def test_waiting_for_a_turn_is_not_trying(kit, serve, tmp_path):
+    async def first_fails(request, body, attempt):
+        return web.Response(status=500) if attempt == 1 else None
+
+    options = EngineOptions(**{**QUICK, "concurrency": 16}, retry_seconds=0.3)
+    metered = endpoints(serve(first_fails), requests_per_minute=1200)
+    assert generate(kit.ask(16), metered, tmp_path, options).ok == 16  # 32 turns of 50 ms, most of them waited for
+
+
+def test_a_pause_that_the_server_asks_for_holds_back_those_who_wait_for_their_turn(kit, serve, tmp_path):
+    times: list[float] = []
+
+    async def pause(request, body, attempt):
+        times.append(time.monotonic())
+        if len(times) == 1:
+            return web.json_response({"error": {"message": "wait"}}, status=429, headers={"Retry-After": "0.8"})
+        return None
+
+    metered = endpoints(serve(pause), requests_per_minute=1200)
+    assert generate(kit.ask(8), metered, tmp_path, EngineOptions(**QUICK)).ok == 8
+    assert times[1] - times[0] >= 0.75
 
 
 def test_endpoints_of_different_models_are_refused(kit, tmp_path):

@@ -187,6 +187,15 @@ def test_a_wrong_key_stops_the_run_and_never_shows(kit, serve, tmp_path, monkeyp
     assert summary.ok == 500
 
 
+def test_a_key_does_not_hide_that_a_model_does_not_reason(kit, serve, tmp_path, monkeypatch):
+    async def mute(request: web.Request, body: dict, attempt: int) -> web.Response:
+        return web.json_response({"choices": [{"message": {"content": "Paris."}, "finish_reason": "stop"}]})
+
+    monkeypatch.setenv("TEST_KEY", "sk-very-secret")
+    endpoint = Endpoint(serve(mute).base_url, "tiny", api_key_env="TEST_KEY", reasons=True)
+    assert generate(kit.ask(2), endpoint, tmp_path).failures == {"no_reasoning": 2}
+
+
 def test_a_missing_key_is_said_before_anything_is_sent(kit, serve, tmp_path, monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     with pytest.raises(EndpointRefusedError, match="NO_SUCH_KEY is not set"):

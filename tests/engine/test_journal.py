@@ -6,12 +6,13 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resources.engine import FolderBusyError, JournalError, responses
@@ -273,3 +274,36 @@ def test_killed_at_each_step_it_heals(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.split()[0]) > 40
+
+
+texts_of_any_kind = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+commits = st.lists(st.lists(st.tuples(st.integers(0, 12), st.sampled_from("de"), texts_of_any_kind), max_size=6))
+
+
+@settings(max_examples=60, deadline=None)
+@given(runs=st.lists(st.tuples(commits, st.sets(st.integers(0, 12))), min_size=1, max_size=4), fan_in=st.integers(2, 4))
+def test_whatever_is_committed_the_newest_row_of_each_request_is_read_back(runs, fan_in):
+    """Against a dict: any rows in any number of commits, merges and runs, each of which asks for some of them."""
+    newest: dict[tuple[int, str], str | None] = {}
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments_module, "FAN_IN", fan_in)
+        for committed, wanted in runs:
+            with Journal(Path(name)) as journal:
+                for rows in committed:
+                    journal.commit([row(number, text, digest) for number, digest, text in rows])
+                    newest |= {(number, digest): text for number, digest, text in rows}
+                known = journal.reusable()
+                assert {key_of(f"r{number}", digest) for number, digest in newest} == {key for key, _ in known.items()}
+                table, expected = KeyTable(), {}
+                for number in sorted(wanted):
+                    digest = next((digest for digest in "ed" if (number, digest) in newest), None)
+                    if digest is not None:
+                        table.put(key_of(f"r{number}"), key_of(f"r{number}", digest))
+                        expected[f"r{number}"] = newest[number, digest]
+                journal.finish(table)
+            assert texts(Path(name)) == expected
+            newest = {
+                (number, digest): text
+                for (number, digest), text in newest.items()
+                if f"r{number}" in expected and digest == next(d for d in "ed" if (number, d) in newest)
+            }

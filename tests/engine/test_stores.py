@@ -147,6 +147,24 @@ def test_a_writer_whose_lease_was_taken_writes_no_more(kit, s3, place, monkeypat
     assert ".owner.json" in keys(s3, place)  # it is not ours to remove
 
 
+def test_a_lease_that_cannot_be_renewed_is_given_up_in_time(s3, place, monkeypatch):
+    monkeypatch.setattr(locks, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "STALE_SECONDS", 0.6)
+    with Journal(place) as journal:
+        lock = journal._store.lock
+        with monkeypatch.context() as patch:
+
+            def away(*args: object, **more: object) -> None:
+                raise OSError("the store does not answer")
+
+            patch.setattr(lock._objects, "get", away)
+            patch.setattr(lock._objects, "put", away)
+            time.sleep(0.8)
+            with pytest.raises(FolderBusyError, match="could not be renewed for"):
+                lock.held()
+        lock.held()
+
+
 def test_a_bucket_that_is_not_there_is_one_clear_error(kit, serve, s3):
     with pytest.raises(JournalError, match="s3://no-such-bucket/run"):
         kit.run(serve(), kit.ask(1), "s3://no-such-bucket/run")

@@ -46,7 +46,7 @@ REPLIES: dict[str, tuple[bytes, str | None]] = {
     "no choices": (http(b'{"choices": []}'), "no_choices"),
     "filtered": (http(GOOD.replace(b"stop", b"content_filter")), "content_filter"),
     "too long": (http(b'{"error": {"message": "maximum context length is 8"}}', status="400 Bad"), "context_too_long"),
-    "redirect": (http(b"", status="302 Found"), "bad_request"),
+    "redirect": (http(b"", status="302 Found"), "redirect"),
     "busy": (http(b"later", status="429 Too Many"), "rate_limited"),
 }
 

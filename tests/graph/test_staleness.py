@@ -110,7 +110,7 @@ def test_where_and_how_fast_a_remote_model_is_asked_does_not_count():
 
 def test_a_model_that_has_to_reason_is_asked_again():
     """A reply without reasoning, which passed before, is then a failed request."""
-    made = Remembered(PAPER)
+    made = Remembered(with_model(PAPER, STUDENT, reasons=False))
     assert set(made.changed(with_model(PAPER, STUDENT, reasons=True))) == rollouts(STUDENT)
 
 

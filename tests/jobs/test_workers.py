@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import dagster as dg
 import pytest
 import yaml
 from processes import kill, marked, until
 
+from jobs.workers import worker_pool
 from mbt_assets.cli.instance import open_instance
 from resources.home import Home
 
@@ -78,6 +80,21 @@ def test_an_interrupted_runner_ends_after_its_work(pool, mark):
     assert process.returncode == -signal.SIGINT
     assert until(lambda: marked(mark) == {}), marked(mark)
     assert all((folder / f"ended-{i}").exists() for i in range(2))
+
+
+def number(value):
+    if value < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
+def test_a_killed_worker_takes_no_other_with_it_and_is_replaced():
+    with worker_pool(2) as pool:
+        slow = pool.submit(time.sleep, 1.0)
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(number, -1).result(timeout=30)
+        assert [pool.submit(number, value).result(timeout=30) for value in (1, 2, 3)] == [1, 2, 3]
+        assert slow.result(timeout=30) is None
 
 
 def test_a_killed_worker_takes_its_payload_along(pool, mark):

@@ -78,7 +78,7 @@ def test_the_use_of_a_vllm_server_ends_when_the_work_fails(servers, vllm):
 def test_a_vllm_server_that_ends_at_once_is_told_with_its_log(servers, vllm):
     (vllm.folder / "broken").touch()
     with (
-        pytest.raises(ServerError, match=r"exit status 3 .*vllm-m\.log ends with:\n(.*\n)*no such model$"),
+        pytest.raises(ServerError, match=r"exit status 3 .*vllm-m-d\.log ends with:\n(.*\n)*no such model$"),
         servers.serving("m", quick(), "/models/m", "d"),
     ):
         pass
