@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 from small import SMALL, run, teacher_units
@@ -6,6 +7,11 @@ from small import SMALL, run, teacher_units
 from mbt_assets.definitions import build_platform
 from partitions.study_file import parse_study
 from resources.home import Home
+
+
+def pytest_configure():
+    """Hear Ctrl-C: a shell starts what it puts in the background, and all below it, with interrupts ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
