@@ -6,7 +6,7 @@ A dict of strings would take ten times the memory, and memory must not matter at
 from __future__ import annotations
 
 import itertools
-from array import array
+import mmap
 from collections.abc import Iterator
 
 _MASK = (1 << 64) - 1
@@ -26,6 +26,11 @@ def key_of(*parts: str) -> int:
     return (hash(parts) & _MASK) or 1
 
 
+def _zeros(count: int) -> memoryview:
+    """Pages of their own: those that a table outgrows go back to the system at once."""
+    return memoryview(mmap.mmap(-1, 8 * count, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)).cast("Q")
+
+
 class _Shard:
     """Open addressing with linear probing."""
 
@@ -36,8 +41,7 @@ class _Shard:
 
     def _allocate(self, slots: int) -> None:
         self._slots, self._size = slots, 0
-        self._keys = array("Q", bytes(8 * slots))
-        self._values = array("Q", bytes(8 * slots))
+        self._keys, self._values = _zeros(slots), _zeros(slots)
 
     def __len__(self) -> int:
         return self._size
