@@ -1,7 +1,9 @@
 import os
 import signal
+import time
 
 import pytest
+from processes import kill, marked
 from small import SMALL, run, teacher_units
 
 from mbt_assets.definitions import build_platform
@@ -35,3 +37,13 @@ def same_dagster_home():
         os.environ.pop("DAGSTER_HOME", None)
     else:
         os.environ["DAGSTER_HOME"] = before
+
+
+@pytest.fixture
+def mark(monkeypatch):
+    """A value in the environment by which `marked` finds all that the test started; what is left of it is killed."""
+    mark = f"{os.getpid()}-{time.monotonic_ns()}"
+    monkeypatch.setenv("MBT_TEST_MARK", mark)
+    yield mark
+    for pid in marked(mark):
+        kill(pid)

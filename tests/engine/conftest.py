@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import random
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 from aiohttp import web
+from threaded_server import ThreadedServer
 
 from resources.engine import Endpoint, EngineOptions, Request, Summary, generate, responses
 
@@ -36,21 +35,18 @@ def reply_to(body: dict) -> dict:
     }
 
 
-class ChatServer:
+class ChatServer(ThreadedServer):
     """Serves `/v1/chat/completions` and `/v1/models` on loopback; counts what it is asked."""
 
     def __init__(
         self, fault: Fault | None = None, latency: float = 0.002, port: int = 0, remember: bool = True
     ) -> None:
-        self.fault, self.latency, self.port, self.remember = fault, latency, port, remember
+        super().__init__(port)
+        self.fault, self.latency, self.remember = fault, latency, remember
         self.asked: collections.Counter[str] = collections.Counter()
         self.bodies: list[dict] = []
         self.headers: list[dict] = []
         self.in_flight = self.most_in_flight = 0
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -74,32 +70,11 @@ class ChatServer:
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response({"data": []})
 
-    async def _serve(self) -> None:
+    def application(self) -> web.Application:
         app = web.Application(client_max_size=1 << 26)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=4096)
-        await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]
-        self._stop = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
-
-    def start(self) -> ChatServer:
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def stop(self) -> None:
-        with contextlib.suppress(RuntimeError):  # Stopped before, by the test.
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        return app
 
 
 def storm(share: float, seed: int = 0) -> Fault:

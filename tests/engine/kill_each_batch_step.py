@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from forked import in_child
 
 from resources.engine import Endpoint, EngineOptions, Request, batch_client, batch_results, generate
 from resources.engine.batch_client import BatchClient
@@ -71,19 +72,6 @@ def kill_at(step: int) -> None:
     os.fsync = counted(os.fsync)
     for name in ("upload", "create", "state", "read"):
         setattr(BatchClient, name, counted(getattr(BatchClient, name)))
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Fork, so that each case starts from a fresh process without importing anew."""
-    child = os.fork()
-    if not child:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(3)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def main(url: str, root: Path, stride: int) -> int:

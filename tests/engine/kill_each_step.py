@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from forked import in_child
 
 from resources.engine import segments
 from resources.engine.journal import COMPLETE, Journal
@@ -98,19 +99,6 @@ def kill_at(step: int) -> None:
     Path.replace = counted(Path.replace)  # type: ignore[method-assign]
     Path.unlink = counted(Path.unlink)  # type: ignore[method-assign]
     os.fsync = counted(os.fsync)
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Fork, so that each case starts from a fresh process without importing anew."""
-    child = os.fork()
-    if not child:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(3)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def main(root: Path) -> int:

@@ -44,15 +44,6 @@ def work(folder, number):
 
 
 @pytest.fixture
-def mark(monkeypatch):
-    mark = f"{os.getpid()}-{time.monotonic_ns()}"
-    monkeypatch.setenv("MBT_TEST_MARK", mark)
-    yield mark
-    for pid in marked(mark):
-        kill(pid)
-
-
-@pytest.fixture
 def pool(mark, tmp_path, monkeypatch):
     """A runner of two workers, each with a payload; and the folder in which the work writes how it goes."""
     (tmp_path / "pool_work.py").write_text(WORK)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 from processes import kill, lives, marked, until
@@ -21,15 +20,6 @@ time.sleep(float(sys.argv[1]))
 sys.exit(7)
 """
 ACCELERATE = "{compute_environment: LOCAL_MACHINE, distributed_type: 'NO', use_cpu: true, num_processes: 1}"
-
-
-@pytest.fixture
-def mark(monkeypatch):
-    mark = f"{os.getpid()}-{time.monotonic_ns()}"
-    monkeypatch.setenv("MBT_TEST_MARK", mark)
-    yield mark
-    for pid in marked(mark):
-        kill(pid)
 
 
 def guarded(*command, options=(), **settings):

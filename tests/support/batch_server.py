@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import itertools
 import json
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 from openai.types import Batch, FileObject
+from threaded_server import ThreadedServer
 
 LineFault = Callable[[dict, int], "tuple[int, Any] | None"]
 
 
-class BatchServer:
+class BatchServer(ThreadedServer):
     """Serves `/v1/files` and `/v1/batches` on loopback.
 
     Attributes:
@@ -38,7 +37,8 @@ class BatchServer:
     """
 
     def __init__(self, answer: Callable[[dict], dict], seconds: float = 0.0, port: int = 0) -> None:
-        self.answer, self.seconds, self.port = answer, seconds, port
+        super().__init__(port)
+        self.answer, self.seconds = answer, seconds
         self.line_fault: LineFault | None = None
         self.expire: list[int] = []
         self.refuse: list[list[dict]] = []
@@ -52,10 +52,6 @@ class BatchServer:
         self.batches: dict[str, dict] = {}
         self._tasks: dict[str, asyncio.Task] = {}
         self._numbers = itertools.count()
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
 
     def lines(self, batch: dict) -> list[dict]:
         return [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
@@ -208,7 +204,7 @@ class BatchServer:
 
     # Its life.
 
-    async def _serve(self) -> None:
+    def application(self) -> web.Application:
         app = web.Application(client_max_size=1 << 30, middlewares=[self._counted])
         app.router.add_post("/v1/files", self._upload)
         app.router.add_get("/v1/files/{file}/content", self._content)
@@ -216,30 +212,14 @@ class BatchServer:
         app.router.add_get("/v1/batches", self._list)
         app.router.add_get("/v1/batches/{batch}", self._retrieve)
         app.router.add_post("/v1/batches/{batch}/cancel", self._cancel)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
-        await site.start()
-        self.port = site._server.sockets[0].getsockname()[1]
-        self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        app.on_startup.append(self._resume)
+        return app
+
+    async def _resume(self, app: web.Application) -> None:
+        """Go on with the batches that were under way."""
         for batch in self.batches.values():
             if batch["status"] in ("validating", "in_progress"):
-                self._tasks[batch["id"]] = self._loop.create_task(self._process(batch, 0.0))
-        self._ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
-
-    def start(self) -> BatchServer:
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def stop(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+                self._tasks[batch["id"]] = asyncio.create_task(self._process(batch, 0.0))
 
 
 def _result(line: dict, response: dict | None, error: dict | None) -> dict:
