@@ -14,6 +14,9 @@ from resources.artifacts import Artifacts
 from resources.home import Home
 
 SCORE_CELL = "score_cell"
+REGISTER_BASE = "register_base"
+REGISTER_CHECKPOINT = "register_checkpoint"
+RESCORE_JOBS = (REGISTER_BASE, REGISTER_CHECKPOINT, SCORE_CELL)
 
 
 def asset_jobs() -> list[Any]:
@@ -24,6 +27,9 @@ def asset_jobs() -> list[Any]:
         job("load_validation_questions", ["validation_questions"], description="Validation questions of a dataset."),
         job("teach", ["gold_solutions"], description="The teacher's gold solutions for a dataset."),
         job("train", ["sft_checkpoints"], description="Fine-tune a variant on its training sets."),
+        job("train_grpo", ["grpo_checkpoints"], description="Reinforce a variant from its base or SFT checkpoint."),
+        job(REGISTER_BASE, ["base_models"], description="Look again at what a base model is."),
+        job(REGISTER_CHECKPOINT, ["checkpoints"], description="Look again at what a variant's weights are."),
         job(SCORE_CELL, list(CELL_ASSETS), description="Roll out and score a cell with its registered checkpoint."),
         job("scores_only", list(CELL_ASSETS[1:]), description="Score a cell's rollouts again; sends no rollout."),
         job("marts_only", list(FINAL_ASSETS), description="All marts, the warehouse and the report, from the lake."),

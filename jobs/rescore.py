@@ -1,86 +1,174 @@
-"""Which cells to score again after a checkpoint or a scorer changed. Pure: it compares, it does not remember."""
+"""What to do after a checkpoint or a scorer changed. Pure: it compares tables, it does not remember.
+
+A change is worked off in three steps, each of which waits for the one before: a base model is resolved again, a
+variant's checkpoint is registered again, its scored cells are rolled out and scored again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+Step = Literal["base", "checkpoint", "cell"]
+STEPS: tuple[Step, ...] = ("base", "checkpoint", "cell")
 
 
 @dataclass(frozen=True)
-class CellState:
-    """What a re-scoring decision about one cell needs.
+class Standing:
+    """How one base model, registered checkpoint or scored cell stands.
 
     Attributes:
-        key: the cell's partition key.
-        checkpoint_digest: digest of the variant's registered checkpoint; None where there is none yet.
-        scored_digest: checkpoint digest that the stored scores were computed from; None where there are none.
-        scorer_version: versions of the scorers now.
-        scored_version: versions that the stored scores were computed by.
+        step: which of the three it is.
+        key: its partition key.
+        wanted: what it would be made from now: a digest, for a cell with `:` and the versions of its scorers.
+        found: what it was made from; None where it was never made, which is nothing to be made again.
+        needs: keys of the step before that it waits for.
+        problem: why `wanted` cannot be told; nothing is asked for then.
     """
 
+    step: Step
     key: str
-    checkpoint_digest: str | None
-    scored_digest: str | None
-    scorer_version: str
-    scored_version: str | None
+    wanted: str
+    found: str | None
+    needs: tuple[str, ...] = ()
+    problem: str = ""
 
     @property
-    def stale(self) -> bool:
-        """Scored once, but from other weights or by another scorer than now."""
-        if self.checkpoint_digest is None or self.scored_digest is None:
-            return False
-        return (self.checkpoint_digest, self.scorer_version) != (self.scored_digest, self.scored_version)
+    def outdated(self) -> bool:
+        """Made once, but from something else than now."""
+        return not self.problem and self.found is not None and self.found != self.wanted
+
+    @property
+    def weights_changed(self) -> bool:
+        """Outdated because of its weights, not of its scorers alone."""
+        return self.outdated and self.wanted.partition(":")[0] != (self.found or "").partition(":")[0]
 
     @property
     def target(self) -> str:
-        """Names what the cell has to be scored for; the same until digest or version change again."""
-        return f"{self.key}:{(self.checkpoint_digest or '')[:16]}:{self.scorer_version}"
+        """Names what has to be done; the same until what is wanted changes again."""
+        return f"{self.step}:{self.key}:{self.wanted}"
 
 
 @dataclass(frozen=True)
 class History:
-    """Earlier requests for one target: how many were made, and whether one is still under way."""
+    """Earlier requests for one target.
+
+    Attributes:
+        attempts: how many there were.
+        running: whether one is still under way.
+        ended: Unix time at which the last one ended.
+    """
 
     attempts: int = 0
     running: bool = False
+    ended: float = 0.0
 
 
 @dataclass(frozen=True)
-class Rescore:
-    """One request: the cell, what it is for, and which attempt it is (from 1)."""
+class Limits:
+    """Bounds of what is asked for.
 
+    Attributes:
+        attempts: requests of one target at most.
+        per_tick: requests of one tick at most.
+        pause_s: seconds from a failed attempt to the next; twice as many after each further one.
+    """
+
+    attempts: int = 3
+    per_tick: int = 20
+    pause_s: float = 300.0
+
+    def pause_after(self, attempts: int) -> float:
+        """Seconds to wait after so many attempts."""
+        return self.pause_s * 2 ** max(attempts - 1, 0)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request: what it is for, and which attempt it is (from 1)."""
+
+    step: Step
     key: str
     target: str
     attempt: int
 
     @property
     def run_key(self) -> str:
-        """Unique per cell, digest, scorer version and attempt."""
+        """Unique per target and attempt."""
         return f"{self.target}:{self.attempt}"
 
 
-def decide(
-    cells: Iterable[CellState], history: Mapping[str, History], *, max_attempts: int, max_requests: int
-) -> tuple[list[Rescore], list[str]]:
-    """The cells to request now.
+@dataclass(frozen=True)
+class Decision:
+    """What one tick does.
+
+    Attributes:
+        requests: to be made now.
+        changed: variants whose checkpoint is another than their scores or the registry say.
+        running: keys under way.
+        waiting: keys that wait: for an earlier step, for the end of a pause, or for the next tick's share.
+        given_up: keys that failed too often.
+        problems: key and reason of each whose weights could not be looked at.
+    """
+
+    requests: tuple[Request, ...]
+    changed: tuple[str, ...]
+    running: tuple[str, ...]
+    waiting: tuple[str, ...]
+    given_up: tuple[str, ...]
+    problems: tuple[tuple[str, str], ...]
+
+    @property
+    def message(self) -> str:
+        """The tick in one line."""
+        cells = sum(request.step == "cell" for request in self.requests)
+        others = len(self.requests) - cells
+        parts = [
+            f"{_counted(len(self.changed), 'checkpoint')} changed",
+            *([f"{_counted(others, 'registration')} requested"] if others else []),
+            f"{_counted(cells, 'cell')} requested",
+            f"{len(self.waiting)} waiting",
+            *([f"{len(self.running)} running"] if self.running else []),
+            *([f"{len(self.given_up)} given up: {', '.join(self.given_up)}"] if self.given_up else []),
+            *(f"{key} cannot be looked at: {why}" for key, why in self.problems),
+        ]
+        return ", ".join(parts)
+
+
+def decide(standings: Iterable[Standing], history: Mapping[str, History], limits: Limits, now: float) -> Decision:
+    """What to ask for now.
 
     Args:
-        cells: every cell of the study.
+        standings: every base model, registered checkpoint and cell of the study.
         history: earlier requests by target.
-        max_attempts: requests per target at most.
-        max_requests: requests of this tick at most; the rest comes with the next.
-
-    Returns:
-        The requests, and the keys of stale cells that are given up after too many attempts.
+        limits: bounds.
+        now: Unix time.
     """
-    requests: list[Rescore] = []
-    given_up: list[str] = []
-    for cell in cells:
-        past = history.get(cell.target, History())
-        if not cell.stale or past.running:
-            continue
-        if past.attempts >= max_attempts:
-            given_up.append(cell.key)
-        elif len(requests) < max_requests:
-            requests.append(Rescore(cell.key, cell.target, past.attempts + 1))
-    return requests, given_up
+    known = list(standings)
+    # Outdated or unknown: what is made from it would be made from the wrong thing.
+    open_keys = {(at.step, at.key) for at in known if at.outdated or at.problem}
+    requests: list[Request] = []
+    running, waiting, given_up = [], [], []
+    for at in sorted((at for at in known if at.outdated), key=lambda at: STEPS.index(at.step)):
+        past = history.get(at.target, History())
+        before = STEPS[max(STEPS.index(at.step) - 1, 0)]
+        if past.running:
+            running.append(at.key)
+        elif any((before, need) in open_keys for need in at.needs):
+            waiting.append(at.key)
+        elif past.attempts >= limits.attempts:
+            given_up.append(at.key)
+        elif len(requests) >= limits.per_tick or (
+            past.attempts and now < past.ended + limits.pause_after(past.attempts)
+        ):
+            waiting.append(at.key)
+        else:
+            requests.append(Request(at.step, at.key, at.target, past.attempts + 1))
+    changed = dict.fromkeys(at.key.rpartition("|")[2] for at in known if at.weights_changed)
+    problems = tuple((at.key, at.problem) for at in known if at.problem)
+    return Decision(tuple(requests), tuple(changed), tuple(running), tuple(waiting), tuple(given_up), problems)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

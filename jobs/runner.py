@@ -218,14 +218,14 @@ def _reasons(standings: dict[Node, Standing], wanted: list[Node]) -> str:
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:
-    """What the code of the first failed step raised, or the check that held the run back."""
+    """The blocking check that held the run back, or what the code of the first failed step raised."""
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed and evaluation.blocking:
+            return f"check {evaluation.check_name} of {evaluation.asset_key.to_user_string()}: {evaluation.description}"
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
             # Dagster wraps what the asset raised; the causes below that are details for the log.
             if error is not None:
                 return (error.cause or error).message.strip()
-    for evaluation in result.get_asset_check_evaluations():
-        if not evaluation.passed and evaluation.blocking:
-            return f"check {evaluation.check_name} of {evaluation.asset_key.to_user_string()}: {evaluation.description}"
     return "the run failed; see it in the UI"

@@ -1,17 +1,23 @@
-"""The re-scoring sensor: reads the lake and the run history, and asks for what `jobs.rescore` decides."""
+"""The sensors: one that re-scores what a changed checkpoint has made stale, and one that keeps the marts up to date."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import dagster as dg
 
-from jobs.rescore import CellState, History, decide
-from mbt_assets.identities import digest_of
-from mbt_assets.recipes import JUDGE_TASKS, scorer_version
-from partitions.grid import Grid, Node, split_key
+from jobs.jobs import REGISTER_BASE, REGISTER_CHECKPOINT, SCORE_CELL
+from jobs.plan import CELL_ASSETS, FINAL_ASSETS
+from jobs.rescore import Decision, History, Limits, Standing, decide
+from jobs.standings import Standings
 from partitions.study import Study
-from resources.artifacts import Artifacts
 
 TARGET_TAG = "mbt/rescore"
+PARTITION_TAG = "dagster/partition"
+JOBS = {"base": REGISTER_BASE, "checkpoint": REGISTER_CHECKPOINT, "cell": SCORE_CELL}
+ASSETS = {"base": {"base_models"}, "checkpoint": {"checkpoints"}, "cell": set(CELL_ASSETS)}
+LOST_AFTER_S = 86_400.0
+"""A run that started longer ago and never ended has lost its process."""
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -21,76 +27,89 @@ UNFINISHED = [
 ]
 
 
-def scorer_versions() -> str:
-    """All scorer versions as one short digest."""
-    return digest_of({asset: scorer_version(asset) for asset in ("answer_scores", *JUDGE_TASKS)})[:12]
+def histories(instance: dg.DagsterInstance, standings: Iterable[Standing], now: float) -> dict[str, History]:
+    """Earlier requests of everything that is outdated, by target; runs that somebody else started count as running."""
+    busy = [record for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)) if not _lost(record, now)]
+    return {at.target: _history(instance, at, busy, now) for at in standings if at.outdated}
 
 
-def cell_states(study: Study, artifacts: Artifacts) -> list[CellState]:
-    """What every cell was scored from, next to what it would be scored from now."""
-    grid = Grid(study)
-    registered = {slug: _registered_digest(artifacts, slug) for slug in grid.variants}
-    now = scorer_versions()
-    states = []
-    for key in grid.keys("cell_metrics"):
-        digest, version = _scored(artifacts, key)
-        states.append(CellState(key, registered[split_key(key)[1]], digest, now, version))
-    return states
+def _history(instance: dg.DagsterInstance, at: Standing, busy: Sequence[dg.RunRecord], now: float) -> History:
+    records = instance.get_run_records(dg.RunsFilter(tags={TARGET_TAG: at.target}))
+    running = any(record.dagster_run.status in UNFINISHED and not _lost(record, now) for record in records)
+    ended = max((record.end_time or record.create_timestamp.timestamp() for record in records), default=0.0)
+    return History(len(records), running or any(_makes(record, at) for record in busy), ended)
 
 
-def _registered_digest(artifacts: Artifacts, slug: str) -> str | None:
-    node = Node("checkpoints", slug)
-    return str(artifacts.lake.read(node)["digest"][0]) if artifacts.lake.exists(node) else None
+def _makes(record: dg.RunRecord, at: Standing) -> bool:
+    run = record.dagster_run
+    assets = {key.path[-1] for key in run.asset_selection or ()}
+    return run.tags.get(PARTITION_TAG) == at.key and (run.job_name == JOBS[at.step] or bool(assets & ASSETS[at.step]))
 
 
-def _scored(artifacts: Artifacts, key: str) -> tuple[str | None, str | None]:
-    """Checkpoint digest of the stored answer scores, and the scorer versions of all stored scores."""
-    made_with = {}
-    for asset in ("answer_scores", *JUDGE_TASKS):
-        stored = artifacts.stored(Node(asset, key))
-        if stored is None:
-            return None, None
-        made_with[asset] = stored.provenance.recipe.get("scorer")
-    scores = artifacts.lake.read(Node("answer_scores", key))
-    digest = str(scores["checkpoint_digest"][0]) if scores.height else None
-    return digest, digest_of(made_with)[:12]
+def _lost(record: dg.RunRecord, now: float) -> bool:
+    return record.start_time is not None and record.start_time + LOST_AFTER_S < now
 
 
-def _history(instance: dg.DagsterInstance, target: str) -> History:
-    runs = instance.get_runs(filters=dg.RunsFilter(tags={TARGET_TAG: target}))
-    return History(len(runs), any(run.status in UNFINISHED for run in runs))
-
-
-def rescore_sensor(study: Study, artifacts: Callable[[], Artifacts], job: str) -> dg.SensorDefinition:
-    """The sensor that requests stale cells.
+def rescore_sensor(study: Study, standings: Callable[[], Standings], jobs: Sequence[Any]) -> dg.SensorDefinition:
+    """The sensor that requests what a changed checkpoint or scorer has made stale.
 
     Args:
-        study: limits of attempts and of requests per tick.
-        artifacts: gives the stored partitions; called at each tick.
-        job: the job that scores one cell.
+        study: limits of attempts, of requests per tick, and of pauses.
+        standings: looks at the study; called once, at the first tick.
+        jobs: those that it may start.
     """
+    looked: list[Standings] = []
 
     @dg.sensor(
-        name="rescore_stale_cells",
-        job_name=job,
-        minimum_interval_seconds=60,
-        description="Requests every scored cell whose checkpoint or scorer has changed since.",
+        name="rescore_on_checkpoint_change",
+        jobs=jobs,
+        minimum_interval_seconds=study.limits.rescore_interval_s,
+        description=(
+            "Compares every scored cell with its checkpoint and its scorers as they are now. A checkpoint that "
+            "training, a hand or the Hub has changed is registered again; then its scored cells are rolled out and "
+            "scored again. "
+            "The marts follow by themselves (sensor refresh_marts)."
+        ),
     )
-    def rescore(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        cells = [cell for cell in cell_states(study, artifacts()) if cell.stale]
-        history = {cell.target: _history(context.instance, cell.target) for cell in cells}
-        limits = study.limits
-        requests, given_up = decide(
-            cells, history, max_attempts=limits.rescore_attempts, max_requests=limits.rescore_per_tick
-        )
-        if given_up:
-            context.log.warning("given up after %d attempts: %s", limits.rescore_attempts, ", ".join(given_up))
-        if not requests:
-            return dg.SkipReason(f"{len(cells)} stale cells, none to request now" if cells else "no cell is stale")
-        return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(run_key=r.run_key, partition_key=r.key, tags={TARGET_TAG: r.target}) for r in requests
-            ]
-        )
+    def rescore_on_checkpoint_change(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        if not looked:
+            looked.append(standings())
+        now = time.time()
+        found = looked[0].now()
+        limits = Limits(study.limits.rescore_attempts, study.limits.rescore_per_tick, study.limits.rescore_pause_s)
+        decision = decide(found, histories(context.instance, found, now), limits, now)
+        _log(context, decision)
+        if not decision.requests:
+            return dg.SkipReason(decision.message)
+        requests = [
+            dg.RunRequest(
+                run_key=request.run_key,
+                job_name=JOBS[request.step],
+                partition_key=request.key,
+                tags={TARGET_TAG: request.target, "mbt/attempt": str(request.attempt)},
+            )
+            for request in decision.requests
+        ]
+        return dg.SensorResult(run_requests=requests, cursor=decision.message)
 
-    return rescore
+    return rescore_on_checkpoint_change
+
+
+def _log(context: dg.SensorEvaluationContext, decision: Decision) -> None:
+    level = context.log.warning if decision.given_up or decision.problems else context.log.info
+    level(decision.message)
+    for request in decision.requests:
+        context.log.info("%s %s, attempt %d", JOBS[request.step], request.key, request.attempt)
+    for key in decision.waiting:
+        context.log.info("%s waits", key)
+
+
+def marts_sensor() -> dg.AutomationConditionSensorDefinition:
+    """The sensor that makes marts, warehouse and report again after the figures of a cell have changed."""
+    return dg.AutomationConditionSensorDefinition(
+        "refresh_marts",
+        target=dg.AssetSelection.assets(*FINAL_ASSETS),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+        description="Makes the marts, the warehouse and the report again when the figures of a cell have changed.",
+    )

@@ -6,8 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from mbt_assets.stage import CheckOutcome, FrameCheck
-from partitions.study import Study
+from mbt_assets.stage import CheckOutcome, FrameCheck, Stage
 
 
 def _share(frame: pl.DataFrame, condition: pl.Expr) -> tuple[int, float]:
@@ -22,36 +21,36 @@ def _outcome(name: str, count: int, share: float, limit: float, example: Any = N
     return CheckOutcome(share <= limit, metadata, f"{count} rows ({share:.1%}); the study allows {limit:.1%}")
 
 
-def _failed_requests(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+def _failed_requests(frame: pl.DataFrame, stage: Stage) -> CheckOutcome:
     count, share = _share(frame, pl.col("error").is_not_null())
     example = frame["error"].drop_nulls().first() if count else None
-    return _outcome("failed", count, share, study.limits.max_failure_rate, example)
+    return _outcome("failed", count, share, stage.study.limits.max_failure_rate, example)
 
 
-def _unusable_traces(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+def _unusable_traces(frame: pl.DataFrame, stage: Stage) -> CheckOutcome:
     column = "solution" if "solution" in frame.columns else "trace"
     count, share = _share(frame, pl.col(column).is_null() | (pl.col("finish_reason") == "length"))
-    return _outcome("unusable", count, share, study.limits.max_truncated_rate)
+    return _outcome("unusable", count, share, stage.study.limits.max_truncated_rate)
 
 
-def _truncated(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+def _truncated(frame: pl.DataFrame, stage: Stage) -> CheckOutcome:
     count, share = _share(frame, (pl.col("finish_reason") == "length") | (pl.col("reasoning") == ""))
-    return _outcome("truncated_or_empty", count, share, study.limits.max_truncated_rate)
+    return _outcome("truncated_or_empty", count, share, stage.study.limits.max_truncated_rate)
 
 
-def _parse_failures(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+def _parse_failures(frame: pl.DataFrame, stage: Stage) -> CheckOutcome:
     count, share = _share(frame, pl.col("status") == "unparseable")
     example = frame.filter(pl.col("status") == "unparseable")["failure"].first() if count else None
-    return _outcome("unparseable", count, share, study.limits.max_parse_failure_rate, example)
+    return _outcome("unparseable", count, share, stage.study.limits.max_parse_failure_rate, example)
 
 
-def _failed_judgments(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+def _failed_judgments(frame: pl.DataFrame, stage: Stage) -> CheckOutcome:
     count, share = _share(frame, pl.col("status") == "failed")
     example = frame.filter(pl.col("status") == "failed")["failure"].first() if count else None
-    return _outcome("failed", count, share, study.limits.max_failure_rate, example)
+    return _outcome("failed", count, share, stage.study.limits.max_failure_rate, example)
 
 
-def _not_empty(frame: pl.DataFrame, study: Study) -> CheckOutcome:
+def _not_empty(frame: pl.DataFrame, stage: Stage) -> CheckOutcome:
     return CheckOutcome(frame.height > 0, {"rows": frame.height}, "" if frame.height else "no row is left to train on")
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import dagster as dg
 
-from jobs.jobs import SCORE_CELL, asset_jobs, slice_jobs
-from jobs.sensors import rescore_sensor
-from mbt_assets import marts, models, questions, report, rollouts, scores, traces, training
+from jobs.jobs import RESCORE_JOBS, asset_jobs, slice_jobs
+from jobs.sensors import marts_sensor, rescore_sensor
+from jobs.standings import Standings
+from mbt_assets import marts, models, questions, report, rollouts, scores, traces, training, training_sets
+from mbt_assets.published import or_published
 from mbt_assets.stage import lake_asset
 from partitions.axes import Axes
 from partitions.study import Study
@@ -34,6 +36,7 @@ STAGES = [
     *models.STAGES,
     *rollouts.STAGES,
     *traces.STAGES,
+    *training_sets.STAGES,
     *training.STAGES,
     *scores.STAGES,
     *marts.STAGES,
@@ -53,10 +56,15 @@ class Platform:
 
     def definitions(self) -> dg.Definitions:
         """The graph as Dagster loads it."""
+        jobs = asset_jobs()
+        rescoring = [job for job in jobs if job.name in RESCORE_JOBS]
         return dg.Definitions(
             assets=self.assets,
-            jobs=[*asset_jobs(), *slice_jobs(self.axes, self.artifacts, self.home, build_platform)],
-            sensors=[rescore_sensor(self.study, lambda: self.artifacts, SCORE_CELL)],
+            jobs=[*jobs, *slice_jobs(self.axes, self.artifacts, self.home, build_platform)],
+            sensors=[
+                rescore_sensor(self.study, lambda: Standings(self.study, self.artifacts, self.home), rescoring),
+                marts_sensor(),
+            ],
             resources=self.resources,
             # A step is short beside the import of a fresh process; GPU work runs in payload processes anyway.
             executor=dg.in_process_executor,
@@ -83,7 +91,7 @@ def build_platform(study: Study | None = None, home: Home | None = None, **resou
         "servers": ModelServers(home),
         "compute": LocalCompute(home.logs),
     }
-    assets = [lake_asset(axes, stage) for stage in STAGES]
+    assets = [lake_asset(axes, or_published(stage)) for stage in STAGES]
     assets += [marts.warehouse_asset(axes), report.report_asset(axes)]
     return Platform(study, axes, home, artifacts, assets, {**standard, **resources})
 

@@ -83,7 +83,7 @@ def ask_model(
         One row per ask, in their order: key columns, response columns and `prompt_digest`.
     """
     keys: list[dict[str, Any]] = []
-    folder = "/".join(filter(None, (stage.home.engine, stage.node.asset, _safe(stage.node.key), part)))
+    folder = _journal(stage, part)
     settings = {name: value for name, value in sampling.model_dump(exclude_none=True).items() if name != "extra"}
     settings |= sampling.extra
 
@@ -116,6 +116,15 @@ def ask_model(
     _note_requests(stage, summary)
     wanted = pl.DataFrame(keys, schema={name: KEY_TYPES[name] for name in key_columns})
     return _joined(stage, wanted, engine.responses(folder).collect(), prompts.digest(template))
+
+
+def forget_replies(stage: Stage) -> None:
+    """Throw away what the engine keeps of a partition, where the replies may be of another model than they say."""
+    engine.forget(_journal(stage))
+
+
+def _journal(stage: Stage, part: str = "") -> str:
+    return "/".join(filter(None, (stage.home.engine, stage.node.asset, _safe(stage.node.key), part)))
 
 
 def _joined(stage: Stage, wanted: pl.DataFrame, replies: pl.DataFrame, prompt_digest: str) -> pl.DataFrame:

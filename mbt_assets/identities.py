@@ -15,10 +15,7 @@ import orjson
 
 from mbt_assets import embedded
 from partitions.study import Model, PathSource, RemoteServer, RulesServer, Study, VllmServer
-from resources.checkpoints import DIGESTED, digest_folder
-
-MISSING = "missing"
-"""Stands for a folder that is not there: its appearance is a change too."""
+from resources.checkpoints import digest_folder, folder_state
 
 NEUTRAL_OPTIONS = frozenset(
     [
@@ -57,7 +54,7 @@ def model_identity(study: Study, name: str) -> str:
     model = study.models[name]
     made_of = _named_weights(model)
     if isinstance(model.source, PathSource):
-        made_of["files"] = weights_state(Path(model.source.path))
+        made_of["files"] = folder_state(Path(model.source.path))
     return digest_of(made_of)
 
 
@@ -66,15 +63,6 @@ def _named_weights(model: Model) -> dict[str, Any]:
     if model.source.kind == "rules":
         named["version"] = embedded.VERSION
     return named
-
-
-def weights_state(folder: Path) -> str:
-    """Digest of names, sizes and times of a checkpoint's files: tells at once that they changed, unlike their bytes."""
-    if not folder.is_dir():
-        return MISSING
-    paths = sorted({path for pattern in DIGESTED for path in folder.glob(pattern)})
-    found = [(path.stat(), path.name) for path in paths]
-    return digest_of([[name, stat.st_size, stat.st_mtime_ns] for stat, name in found])
 
 
 def server_settings(study: Study, name: str) -> dict[str, Any]:
@@ -134,7 +122,7 @@ def request_identity(study: Study, name: str, weights: str | None = None) -> str
     model = study.models[name]
     if weights is None and isinstance(model.source, PathSource) and Path(model.source.path).is_dir():
         folder = Path(model.source.path).absolute()
-        weights = digest_of([_named_weights(model), _content(folder, weights_state(folder))])
+        weights = digest_of([_named_weights(model), _content(folder, folder_state(folder))])
     return digest_of([weights or model_identity(study, name), server_settings(study, name)])
 
 

@@ -10,8 +10,9 @@ import duckdb
 import polars as pl
 
 import sql
+from mbt_assets.registry import check_landing
 from mbt_assets.scoring import udfs
-from mbt_assets.stage import OWNERS, Stage, StageSpec, provenance_of
+from mbt_assets.stage import OWNERS, Stage, StageSpec, provenance_of, when_updated
 from partitions.axes import Axes
 from partitions.grid import MARTS, SCORES, Node
 from partitions.study import Study
@@ -112,6 +113,7 @@ def warehouse_asset(axes: Axes) -> dg.AssetsDefinition:
         kinds={"duckdb"},
         owners=OWNERS,
         description="mbt.duckdb: views of every lake table and mart; deleted and rebuilt at any time.",
+        automation_condition=when_updated(*MARTS),
         required_resource_keys={"artifacts"},
     )
     def built(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -135,10 +137,19 @@ STAGES = [
         _cell_metrics,
         ("duckdb",),
         figures=_cell_figures,
+        landing=check_landing,
         description=sql.load("cell_metrics").description,
     ),
     *(
-        StageSpec(name, "marts", _mart, ("duckdb",), figures=_mart_figures, description=sql.load(name).description)
+        StageSpec(
+            name,
+            "marts",
+            _mart,
+            ("duckdb",),
+            figures=_mart_figures,
+            description=sql.load(name).description,
+            automation=when_updated("cell_metrics"),
+        )
         for name in MARTS
     ),
 ]

@@ -9,15 +9,19 @@ import hashlib
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from resources.accelerate_configs import ComputeError, config_file
 
 import sql
 from mbt_assets import benchmarks, prompts
-from mbt_assets.identities import digest_of, model_identity, reply_terms, weights_state
+from mbt_assets.benchmarks import hub
+from mbt_assets.identities import digest_of, model_identity, reply_terms
 from mbt_assets.scoring import answer_hits, answers, degeneration, mqi, rrp, traces, udfs, verdicts
 from partitions.grid import MARTS, Grid, Node, split_key
 from partitions.modes import MODES
-from partitions.study import PathSource, Study, split_variant
+from partitions.study import PathSource, Published, Study, split_variant
+from resources.checkpoints import MISSING, folder_state
 
 Recipe = dict[str, Any]
 
@@ -25,10 +29,11 @@ STAGE_VERSIONS = {
     "questions": 1,
     "rollouts": 2,
     "traces": 1,
-    "training_sets": 1,
-    "sft": 1,
-    "grpo": 1,
+    "training_sets": 2,
+    "sft": 2,
+    "grpo": 2,
     "judged": 1,
+    "published": 1,
     "warehouse": 2,
     "report": 1,
 }
@@ -55,13 +60,18 @@ JUDGE_TASKS: dict[str, tuple[str, str]] = {
 }
 """For each judged table its prompt template and the version of its parser and score."""
 
+ROW_LIMITS = ("num_rollouts", "num_traces", "max_chars", "limit", "drop_leaked")
+WEIGHT_SETTINGS = ("trl", "peft", "adapter", "quantize", "accelerate", "too_long")
+"""Fields of a trainer's settings: those that choose its rows, and those that its weights depend on."""
+
 SHOWS_PREDICTION = ("judge_verdicts", "mqi_scores")
 """Judged tables whose judge is shown the extracted answer."""
 
 
 def recipe(study: Study, node: Node) -> Recipe:
     """The settings that the rows of one partition depend on."""
-    return _RECIPES[node.asset](study, node.key)
+    entry = study.published.get(str(node))
+    return _published(entry) if entry else _RECIPES[node.asset](study, node.key)
 
 
 def fingerprint(made_with: Recipe, inputs: dict[str, str]) -> str:
@@ -80,6 +90,12 @@ def scorer_version(asset: str) -> str:
     if asset == "answer_scores":
         return f"{answers.SCORER_VERSION}+{degeneration.SCORER_VERSION}"
     return JUDGE_TASKS[asset][1]
+
+
+def _published(entry: Published) -> Recipe:
+    """Of rows that come from the Hub: which ones, and how they are read. No model and no prompt of ours."""
+    versions = {"splitter": answers.SPLITTER_VERSION, "version": STAGE_VERSIONS["published"]}
+    return {"source": "hub", **entry.model_dump(), "files": hub.source_state(entry.repo)} | versions
 
 
 def _questions(side: str) -> Callable[[Study, str], Recipe]:
@@ -153,28 +169,40 @@ def _rewritten_traces(study: Study, key: str) -> Recipe:
 
 
 def _training_sets(study: Study, key: str) -> Recipe:
-    model, mode = split_variant(split_key(key)[1])
-    limits = study.training_of(model, "sft").model_dump(include={"num_rollouts", "num_traces", "limit"})
+    _, slug = split_key(key)
+    mode = split_variant(slug)[1]
+    limits = study.training_of(slug, "sft").model_dump(include=set(ROW_LIMITS))
     made_with: Recipe = {"mode": mode, "version": STAGE_VERSIONS["training_sets"], "prompt": prompts.digest("answer")}
     if MODES[mode].only_correct:
         made_with["scorer"] = answers.SCORER_VERSION
     return made_with | limits
 
 
+def _accelerate_state(name: str) -> str:
+    """Digest of what an accelerate config says: it may change the arithmetic, and stands outside of the study."""
+    try:
+        return hashlib.sha256(config_file(name).read_bytes()).hexdigest()
+    except ComputeError:
+        return MISSING
+
+
+def _trained(study: Study, key: str, trainer: Literal["sft", "grpo"]) -> Recipe:
+    training = study.training_of(key, trainer)
+    made_with: Recipe = training.model_dump(include=set(WEIGHT_SETTINGS))
+    if training.accelerate:
+        made_with["accelerate_file"] = _accelerate_state(training.accelerate)
+    return made_with | {"seed": study.seed, "version": STAGE_VERSIONS[trainer]}
+
+
 def _sft_checkpoints(study: Study, key: str) -> Recipe:
-    model, mode = split_variant(key)
-    training = study.training_of(model, "sft")
-    settings = {"trl": training.trl_of(mode), "peft": training.peft, "accelerate": training.accelerate}
-    return settings | {"seed": study.seed, "version": STAGE_VERSIONS["sft"]}
+    return _trained(study, key, "sft")
 
 
 def _grpo_checkpoints(study: Study, key: str) -> Recipe:
-    model, mode = split_variant(key)
-    training = study.training_of(model, "grpo")
-    settings = {"trl": training.trl_of(mode), "peft": training.peft, "accelerate": training.accelerate}
-    limits = {"limit": training.limit, "prompt": prompts.digest("answer"), "seed": study.seed}
+    training = study.training_of(key, "grpo")
+    rows = {"limit": training.limit, "drop_leaked": training.drop_leaked, "prompt": prompts.digest("answer")}
     reward = {"splitter": answers.SPLITTER_VERSION, "scorer": answers.SCORER_VERSION}
-    return settings | limits | reward | {"version": STAGE_VERSIONS["grpo"]}
+    return _trained(study, key, "grpo") | rows | reward
 
 
 def _checkpoints(study: Study, key: str) -> Recipe:
@@ -182,7 +210,7 @@ def _checkpoints(study: Study, key: str) -> Recipe:
     external = study.models[model].external.get(mode)
     made_with: Recipe = {"kind": MODES[mode].kind, "external": external.model_dump() if external else None}
     if external and isinstance(external.source, PathSource):
-        made_with["files"] = weights_state(Path(external.source.path))
+        made_with["files"] = folder_state(Path(external.source.path))
     return made_with
 
 

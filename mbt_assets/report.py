@@ -10,7 +10,7 @@ import jinja2
 import polars as pl
 import yaml
 
-from mbt_assets.stage import OWNERS, provenance_of
+from mbt_assets.stage import OWNERS, provenance_of, when_updated
 from partitions.axes import Axes
 from partitions.grid import MARTS, Node
 from partitions.study import Study
@@ -64,6 +64,7 @@ def report_asset(axes: Axes) -> dg.AssetsDefinition:
         kinds={"html"},
         owners=OWNERS,
         description="One self-contained HTML file: the marts' tables, the study's settings, digests.",
+        automation_condition=when_updated("warehouse"),
         required_resource_keys={"artifacts"},
     )
     def written(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

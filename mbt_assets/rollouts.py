@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from mbt_assets.checks import FAILED_REQUESTS, TRUNCATED_ROLLOUTS
-from mbt_assets.generation import Ask, ask_model
+from mbt_assets.generation import Ask, ask_model, forget_replies
 from mbt_assets.identities import request_identity
 from mbt_assets.models import base_of, checkpoint_of
+from mbt_assets.registry import check_landing, verified
 from mbt_assets.scoring.answers import split_reasoning
 from mbt_assets.stage import Stage, StageSpec
+from partitions.grid import Node
 from partitions.modes import MODES
+from partitions.study import variant
+from resources.checkpoints import CheckpointError
 
 ROLLOUT_KEYS = ("question_id", "rollout_id")
 
@@ -25,13 +30,21 @@ def _asks(questions: pl.DataFrame, rollouts: int) -> Iterator[Ask]:
             yield Ask({"question_id": row["question_id"], "rollout_id": rollout_id}, fields, rollout_id)
 
 
-def _answered(stage: Stage, questions: pl.DataFrame, weights: dict[str, Any], prompt: str, count: int) -> pl.DataFrame:
+def _answered(
+    stage: Stage, questions: pl.DataFrame, weights: dict[str, Any], prompt: str, count: int, registered: Node
+) -> pl.DataFrame:
     model = stage.study.models[stage.model]
     sampling = stage.study.sampling_of(stage.model)
     identity = request_identity(stage.study, stage.model, weights["digest"])
     with stage.servers.serving(stage.model, model, weights["uri"], identity) as endpoints:
         asks, expected = _asks(questions, count), questions.height * count
         frame = ask_model(stage, endpoints, prompt, asks, sampling, ROLLOUT_KEYS, expected=expected)
+    try:
+        verified(stage, weights, registered)
+    except CheckpointError:
+        # Nobody can tell which of the two answered: kept, such a reply would one day pass for one of the first.
+        forget_replies(stage)
+        raise
     # A rollout that never closes its reasoning is all reasoning, whether or not it opened it.
     split = [split_reasoning(text) for text in frame["response"]]
     return frame.with_columns(
@@ -45,13 +58,16 @@ def _answered(stage: Stage, questions: pl.DataFrame, weights: dict[str, Any], pr
 
 def _train_rollouts(stage: Stage) -> pl.DataFrame:
     questions = stage.read("train_questions", stage.dataset)
-    return _answered(stage, questions, base_of(stage, stage.model), "answer", stage.study.rollouts.train)
+    registered = Node("base_models", variant(stage.model, "base"))
+    weights = base_of(stage, stage.model)
+    return _answered(stage, questions, weights, "answer", stage.study.rollouts.train, registered)
 
 
 def _validation_rollouts(stage: Stage) -> pl.DataFrame:
     questions = stage.read("validation_questions", stage.dataset)
     weights = checkpoint_of(stage, stage.variant)
-    return _answered(stage, questions, weights, MODES[stage.mode].prompt, stage.study.rollouts.validation)
+    registered = Node("checkpoints", stage.variant)
+    return _answered(stage, questions, weights, MODES[stage.mode].prompt, stage.study.rollouts.validation, registered)
 
 
 def response_figures(frame: pl.DataFrame) -> dict[str, float | int | None]:
@@ -63,19 +79,15 @@ def response_figures(frame: pl.DataFrame) -> dict[str, float | int | None]:
     }
 
 
+_rolled_out = partial(
+    StageSpec,
+    kinds=("vllm", "openai"),
+    pool="gpu",
+    figures=response_figures,
+    checks=(FAILED_REQUESTS, TRUNCATED_ROLLOUTS),
+)
 STAGES = [
-    StageSpec(
-        name,
-        group,
-        make,
-        ("vllm", "openai"),
-        pool="gpu",
-        figures=response_figures,
-        checks=(FAILED_REQUESTS, TRUNCATED_ROLLOUTS),
-    )
-    for name, group, make in (
-        # What the teacher works on stands with its traces: a group of both sides would make the picture a circle.
-        ("train_rollouts", "traces", _train_rollouts),
-        ("validation_rollouts", "rollouts", _validation_rollouts),
-    )
+    # What the teacher works on stands with its traces: a group of both sides would make the picture a circle.
+    _rolled_out("train_rollouts", "traces", _train_rollouts),
+    _rolled_out("validation_rollouts", "rollouts", _validation_rollouts, landing=check_landing),
 ]

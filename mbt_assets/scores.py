@@ -12,6 +12,7 @@ from mbt_assets import prompts
 from mbt_assets.checks import FAILED_JUDGMENTS, PARSE_FAILURES
 from mbt_assets.generation import Ask, ask_model
 from mbt_assets.recipes import JUDGE_TASKS, scorer_version
+from mbt_assets.registry import check_landing
 from mbt_assets.scoring import answers, degeneration, mqi, rrp, verdicts
 from mbt_assets.scoring.answer_hits import parse_answer_hit, substring_hit
 from mbt_assets.scoring.replies import JudgeReplyError
@@ -195,11 +196,12 @@ def _answer_figures(frame: pl.DataFrame) -> dict[str, Any]:
 
 def _judged_stage(name: str, *figures: str) -> StageSpec:
     checks = (FAILED_JUDGMENTS, PARSE_FAILURES)
-    return StageSpec(name, "scores", _judged, ("vllm", "openai"), "judge", _mean_of(*figures), checks)
+    kinds = ("vllm", "openai")
+    return StageSpec(name, "scores", _judged, kinds, "judge", _mean_of(*figures), checks, landing=check_landing)
 
 
 STAGES = [
-    StageSpec("answer_scores", "scores", _answer_scores, ("polars",), figures=_answer_figures),
+    StageSpec("answer_scores", "scores", _answer_scores, ("polars",), figures=_answer_figures, landing=check_landing),
     _judged_stage("judge_verdicts", "judge_correct"),
     _judged_stage("answer_hits", "answer_hit", "substring_hit"),
     _judged_stage("rrp_scores", "arrival", "redundant_fraction", "regulation"),

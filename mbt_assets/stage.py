@@ -45,13 +45,13 @@ class FrameCheck:
     Attributes:
         name: the check's name in the UI.
         description: what it looks at.
-        look: judges a frame under a study's limits.
+        look: judges a frame under the limits of its study.
         blocking: whether stages downstream in the same run are held back.
     """
 
     name: str
     description: str
-    look: Callable[[pl.DataFrame, Study], CheckOutcome]
+    look: Callable[[pl.DataFrame, "Stage"], CheckOutcome]
     blocking: bool = True
 
 
@@ -61,7 +61,7 @@ class Stage:
 
     Attributes:
         force: use no earlier reply or checkpoint again, even where it was made of the same.
-        notes: shown in the UI beside the partition.
+        notes: shown in the UI beside the partition; `source` is also kept with its rows (see `Provenance`).
     """
 
     context: dg.AssetExecutionContext
@@ -121,6 +121,8 @@ class StageSpec:
         figures: headline numbers of a partition, shown and plotted in the UI.
         checks: looked at before anything downstream starts.
         description: for tables that SQL declares; others take their schema's docstring.
+        landing: looks at the rows just before they land, and raises to keep them out of the lake.
+        automation: when a daemon makes it by itself; never when it is None.
     """
 
     name: str
@@ -131,6 +133,18 @@ class StageSpec:
     figures: Figures | None = None
     checks: Sequence[FrameCheck] = ()
     description: str | None = None
+    landing: Callable[[Stage, pl.DataFrame], None] = lambda stage, frame: None
+    automation: dg.AutomationCondition | None = None
+
+
+def when_updated(*parents: str) -> dg.AutomationCondition:
+    """Make an asset again after one of these parents was made, once nothing that it is made from is in the making.
+
+    Parents that were never made do not hold it back: marts show the cells that there are.
+    """
+    condition = dg.AutomationCondition
+    updated = condition.any_deps_updated().allow(dg.AssetSelection.assets(*parents))
+    return updated.since_last_handled() & ~condition.any_deps_in_progress() & ~condition.in_progress()
 
 
 def provenance_of(artifacts: Artifacts, study: Study, node: Node, run_id: str) -> Provenance:
@@ -167,6 +181,7 @@ def lake_asset(axes: Axes, spec: StageSpec) -> dg.AssetsDefinition:
         code_version=code_version(study, spec.name),
         description=_description(spec),
         metadata=_schema_metadata(spec.name),
+        automation_condition=spec.automation,
         io_manager_key="lake",
         required_resource_keys=RESOURCES - {"lake"},
         check_specs=[_stored_check(spec.name), *(_check_spec(spec.name, check) for check in spec.checks)],
@@ -193,11 +208,13 @@ def _run(context: dg.AssetExecutionContext, study: Study, spec: StageSpec, node:
         force=context.run.tags.get(FORCE_TAG) == "true",
     )
     frame = checked(node, spec.make(stage))
-    outcomes = [(check, check.look(frame, study)) for check in spec.checks]
+    provenance = replace(provenance, source=str(stage.notes.get("source", "")))
+    outcomes = [(check, check.look(frame, stage)) for check in spec.checks]
     refused = [check.name for check, outcome in outcomes if check.blocking and not outcome.passed]
     if refused:
         # The rows stay to be looked at, but must not pass for good ones the next time.
         provenance = replace(provenance, fingerprint=f"{FAILED_CHECK}{', '.join(refused)}")
+    spec.landing(stage, frame)
     figures = {
         name: value for name, value in (spec.figures(frame) if spec.figures else {}).items() if value is not None
     }

@@ -70,6 +70,7 @@ class Axes:
         grid = self.grid
         dep = dg.AssetDep
         questions = dep("train_questions")
+        held_out = dep("validation_questions", partition_mapping=dg.AllPartitionMapping())
         return {
             "train_rollouts": [questions, dep("base_models")],
             "gold_solutions": [questions],
@@ -85,6 +86,7 @@ class Axes:
                     for table in ("train_rollouts", "synthesized_traces", "rewritten_traces")
                 ),
                 questions,
+                held_out,
             ],
             "sft_checkpoints": [
                 dep("training_sets"),
@@ -94,6 +96,7 @@ class Axes:
                 dep("sft_checkpoints", partition_mapping=static_mapping(grid.grpo_parent_pairs())),
                 dep("base_models", partition_mapping=static_mapping(grid.base_pairs(grid.grpo))),
                 dep("train_questions", partition_mapping=dg.AllPartitionMapping()),
+                held_out,
             ],
             "checkpoints": [
                 dep("sft_checkpoints", partition_mapping=static_mapping([(v, v) for v in grid.trained])),

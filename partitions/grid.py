@@ -10,12 +10,14 @@ from functools import cached_property
 from itertools import product
 
 from partitions.modes import MODES, REWRITES
-from partitions.study import Study, split_variant, variant
+from partitions.study import Published, Study, split_variant, variant
 
 MARTS = ("main_results", "aes", "rrp_profile", "mqi", "degeneration", "significance", "judge_quality", "cost")
 SCORES = ("answer_scores", "judge_verdicts", "answer_hits", "rrp_scores", "mqi_scores")
 CELL_FIGURES = (*SCORES, "cell_metrics")
 """What marts are made from; they show the cells that there are."""
+TRAINED_TABLES = {"sft": "sft_checkpoints", "grpo": "grpo_checkpoints"}
+"""For each kind of mode that trains, the table of what it makes."""
 WHOLE = ""
 """The key of an asset without partitions."""
 
@@ -40,6 +42,16 @@ def split_key(key: str) -> tuple[str, str]:
     """Dataset and variant of a two-dimensional key."""
     dataset, _, slug = key.partition("|")
     return dataset, slug
+
+
+def registry_origin(slug: str) -> Node | None:
+    """The partition that a variant's registry row is taken from; None for an external checkpoint."""
+    model, mode = split_variant(slug)
+    kind = MODES[mode].kind
+    if kind == "external":
+        return None
+    table = TRAINED_TABLES.get(kind)
+    return Node(table, slug) if table else Node("base_models", variant(model, "base"))
 
 
 class Grid:
@@ -155,7 +167,20 @@ class Grid:
     @cached_property
     def nodes(self) -> list[Node]:
         """Every partition of the study; parents come before their children."""
-        return [Node(asset, key) for asset in self.ASSETS for key in self.keys(asset)]
+        every = [Node(asset, key) for asset in self.ASSETS for key in self.keys(asset)]
+        return self._without_needless(every) if self.study.published else every
+
+    def _without_needless(self, every: list[Node]) -> list[Node]:
+        """Leaves out what only published rows would have been made from: nobody is to be asked for it."""
+        usual: set[Node] = set()
+        used: set[Node] = set()
+        kept: list[Node] = []
+        for node in reversed(every):
+            if node in used or node not in usual or self.published(node):
+                kept.append(node)
+                used.update(self.parents(node))
+            usual.update(self._made_from(node))
+        return kept[::-1]
 
     def source_pairs(self, table: str) -> list[tuple[str, str]]:
         """(variant of `table`, SFT variant that trains on it)."""
@@ -174,8 +199,17 @@ class Grid:
         pairs = [(variant(m, MODES[mode].parent), v) for v in self.grpo for m, mode in [split_variant(v)]]
         return [(parent, v) for parent, v in pairs if parent in self.trained]
 
+    def published(self, node: Node) -> Published | None:
+        """The data set that holds a partition's rows; None where they are made here."""
+        return self.study.published.get(str(node))
+
     def parents(self, node: Node) -> list[Node]:
-        """The partitions that `node` is made from."""
+        """The partitions that `node` is made from; published rows need the questions that they belong to, no more."""
+        if self.published(node):
+            return [Node("train_questions", split_key(node.key)[0])]
+        return self._made_from(node)
+
+    def _made_from(self, node: Node) -> list[Node]:
         finder = getattr(self, f"_parents_of_{node.asset}", None)
         if finder:
             return list(finder(node.key))
@@ -201,10 +235,15 @@ class Grid:
         rollouts = Node("train_rollouts", cell_key(dataset, base))
         return [rollouts, Node("gold_solutions", dataset), Node("train_questions", dataset)]
 
+    @property
+    def _held_out(self) -> list[Node]:
+        """What no training question may stand in."""
+        return [Node("validation_questions", dataset) for dataset in self.datasets]
+
     def _parents_of_training_sets(self, key: str) -> list[Node]:
         dataset, slug = split_key(key)
         table, rows_variant = self.sources[slug]
-        return [Node(table, cell_key(dataset, rows_variant)), Node("train_questions", dataset)]
+        return [Node(table, cell_key(dataset, rows_variant)), Node("train_questions", dataset), *self._held_out]
 
     def _parents_of_sft_checkpoints(self, key: str) -> list[Node]:
         sets = [Node("training_sets", cell_key(d, key)) for d in self.study.training_datasets]
@@ -213,10 +252,10 @@ class Grid:
     def _parents_of_grpo_checkpoints(self, key: str) -> list[Node]:
         sft = [Node("sft_checkpoints", parent) for parent, slug in self.grpo_parent_pairs() if slug == key]
         questions = [Node("train_questions", d) for d in self.study.training_datasets]
-        return [*sft, *(Node("base_models", base) for base, _ in self.base_pairs([key])), *questions]
+        return [*sft, *(Node("base_models", base) for base, _ in self.base_pairs([key])), *questions, *self._held_out]
 
     def _parents_of_checkpoints(self, key: str) -> list[Node]:
-        own = {"sft": "sft_checkpoints", "grpo": "grpo_checkpoints"}.get(MODES[split_variant(key)[1]].kind)
+        own = TRAINED_TABLES.get(MODES[split_variant(key)[1]].kind)
         base = [Node("base_models", base) for base, _ in self.base_pairs([key])]
         return [*([Node(own, key)] if own else []), *base]
 

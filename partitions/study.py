@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from partitions.modes import MODES
 
@@ -174,30 +174,73 @@ class External(StudyModel):
     source: HubSource | PathSource | None = None
 
 
+class Published(StudyModel):
+    """A data set on the Hub whose rows stand for those of a partition, so that no model is asked for them.
+
+    Attributes:
+        repo: `owner/name` of the data set.
+        config: its configuration; the default one when it is null.
+        split: its split.
+        revision: branch, tag or commit on the Hub; the newest when it is null.
+        columns: our name of a column → theirs, where it is not the usual one.
+    """
+
+    repo: str
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    columns: dict[str, str] = {}
+
+
 class Training(StudyModel):
     """One trainer's settings.
 
     Attributes:
         trl: fields of TRL's SFTConfig or GRPOConfig, as they are.
         peft: fields of peft's LoraConfig; null trains all weights.
-        accelerate: an accelerate config file; null runs the payload as one process.
+        adapter: what becomes of a LoRA adapter: merged into the weights, or served as it is on top of its base.
+        quantize: `4bit` loads the base so while its adapter is trained (QLoRA).
+        accelerate: a packaged accelerate config (`cpu`, `single_gpu`, `multi_gpu`, `fsdp`, `fsdp_qlora`) or the path of
+            a file; null runs the payload as one process.
         num_rollouts: keep rows with `rollout_id` up to this.
         num_traces: keep rows with `trace_id` up to this.
+        max_chars: drop rows whose prompt and completion have more characters. Whatever its value, the trainer drops
+            rows of more tokens than `trl.max_length`.
         limit: keep the first so many rows.
-        by_mode: `trl` fields that differ for some modes.
+        drop_leaked: leave out rows whose question stands in a validation split, rather than stop.
+        too_long: what becomes of rows of more tokens than `trl.max_length`: dropped, or cut at the end.
+        report_to: also report to these; their packages and keys are yours to provide.
+        by_mode: any of these fields where a mode differs; `trl` is merged field by field, the others are replaced.
     """
 
     trl: dict[str, Any] = {}
     peft: dict[str, Any] | None = None
+    adapter: Literal["merge", "serve"] = "merge"
+    quantize: Literal["4bit"] | None = None
     accelerate: str | None = None
     num_rollouts: int | None = Field(default=None, ge=1)
     num_traces: int | None = Field(default=None, ge=1)
+    max_chars: int | None = Field(default=None, ge=1)
     limit: int | None = Field(default=None, ge=1)
+    drop_leaked: bool = False
+    too_long: Literal["drop", "cut"] = "drop"
+    report_to: list[Literal["tensorboard", "wandb"]] = []
+    # Kept as they were written: what is not named in a change is not changed.
     by_mode: dict[str, dict[str, Any]] = {}
 
-    def trl_of(self, mode: str) -> dict[str, Any]:
-        """The trainer's fields for one mode."""
-        return {**self.trl, **self.by_mode.get(mode, {})}
+    def for_mode(self, mode: str) -> Training:
+        """The settings with what one mode changes in them.
+
+        Raises:
+            ValidationError: the mode changes a field that there is not, or to a value that it cannot have.
+        """
+        change = self.by_mode.get(mode)
+        if change is None:
+            return self
+        changed = {**self.model_dump(), **change, "by_mode": {}}
+        if isinstance(change.get("trl", {}), dict):
+            changed["trl"] = {**self.trl, **change.get("trl", {})}
+        return Training.model_validate(changed)
 
 
 class Price(StudyModel):
@@ -266,7 +309,10 @@ class Limits(StudyModel):
         request_timeout_s: seconds one try may take.
         length_retries: further draws, with other seeds, of a response that the token limit ended.
         rescore_attempts: how often the sensor asks for one (cell, digest, scorer version).
+        rescore_pause_s: seconds from a failed attempt to the next; twice as many after each further one.
         rescore_per_tick: requests of one sensor tick at most.
+        rescore_interval_s: seconds from one tick to the next.
+        keep_checkpoints: trained checkpoints of a variant that stay; older ones go, unless something refers to them.
     """
 
     max_failure_rate: float = Field(default=0.01, ge=0, le=1)
@@ -277,11 +323,19 @@ class Limits(StudyModel):
     request_timeout_s: float = Field(default=3600, gt=0)
     length_retries: int = Field(default=0, ge=0, le=127)
     rescore_attempts: int = Field(default=3, ge=1)
+    rescore_pause_s: float = Field(default=300, ge=0)
     rescore_per_tick: int = Field(default=20, ge=1)
+    rescore_interval_s: int = Field(default=60, ge=1)
+    keep_checkpoints: int = Field(default=3, ge=1)
 
 
 class Study(StudyModel):
-    """One experiment: datasets × models × modes, with everything that its rows depend on."""
+    """One experiment: datasets × models × modes, with everything that its rows depend on.
+
+    Attributes:
+        published: rows that come from a data set on the Hub, by the partition that they are of:
+            `rewritten_traces[dataset|model__mode]`.
+    """
 
     name: str
     description: str = ""
@@ -299,6 +353,7 @@ class Study(StudyModel):
     aes: Aes = Aes()
     limits: Limits = Limits()
     resamples: int = Field(default=10_000, ge=100)
+    published: dict[str, Published] = {}
 
     @property
     def students(self) -> list[str]:
@@ -316,11 +371,12 @@ class Study(StudyModel):
         merged = common.model_dump() | own.model_dump(exclude_none=True) | {"extra": common.extra | own.extra}
         return Sampling.model_validate(merged)
 
-    def training_of(self, model: str, trainer: Literal["sft", "grpo"]) -> Training:
-        """A trainer's settings for a model: its own where it has them, otherwise the study's."""
+    def training_of(self, slug: str, trainer: Literal["sft", "grpo"]) -> Training:
+        """A trainer's settings for a variant: its model's own where it has them, otherwise the study's."""
+        model, mode = split_variant(slug)
         own: Training | None = getattr(self.models[model], trainer)
         default: Training = getattr(self, trainer)
-        return own if own is not None else default
+        return (own if own is not None else default).for_mode(mode)
 
 
 def variant(model: str, mode: str) -> str:
@@ -338,6 +394,8 @@ def problems(study: Study) -> Iterator[tuple[Location, str]]:
     """What is wrong with a study as a whole: where, and why with what to do."""
     yield from _slug_problems(study)
     yield from _reference_problems(study)
+    yield from _training_problems(("sft",), study.sft)
+    yield from _training_problems(("grpo",), study.grpo)
     for name, model in study.models.items():
         yield from _mode_problems(name, model)
 
@@ -386,6 +444,28 @@ def _mode_problems(name: str, model: Model) -> Iterator[tuple[Location, str]]:
                 location,
                 f"mode {mode!r} starts from {MODES[mode].parent!r}, which is not among the modes of {name!r}",
             )
+    for trainer, training in (("sft", model.sft), ("grpo", model.grpo)):
+        if training is not None:
+            yield from _training_problems(("models", name, trainer), training)
     for mode in model.external:
         if mode not in MODES or MODES[mode].kind != "external":
             yield ("models", name, "external", mode), f"{mode!r} is no external mode"
+
+
+def _training_problems(where: Location, training: Training) -> Iterator[tuple[Location, str]]:
+    yield from _adapter_problems(where, training)
+    for mode in training.by_mode:
+        at = (*where, "by_mode", mode)
+        if mode not in MODES or MODES[mode].kind != where[-1]:
+            known = ", ".join(name for name, entry in MODES.items() if entry.kind == where[-1])
+            yield at, f"{mode!r} is no mode that {where[-1]} trains; those are: {known}"
+        try:
+            yield from _adapter_problems(at, training.for_mode(mode))
+        except ValidationError as error:
+            yield from (((*at, *fault["loc"]), fault["msg"]) for fault in error.errors(include_url=False))
+
+
+def _adapter_problems(where: Location, settings: Training) -> Iterator[tuple[Location, str]]:
+    for name, needed in (("adapter", settings.adapter == "serve"), ("quantize", settings.quantize is not None)):
+        if needed and settings.peft is None:
+            yield (*where, name), f"{name} is for LoRA adapters: give peft too, for example peft: {{r: 16}}"

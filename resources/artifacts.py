@@ -7,7 +7,8 @@ from pathlib import Path
 
 import orjson
 
-from partitions.grid import Node
+from partitions.grid import Node, registry_origin
+from resources.checkpoints import folder_state
 from resources.home import Home
 from resources.lake import Lake, LakeError, Provenance, Stored
 
@@ -39,8 +40,15 @@ class Artifacts:
             raise LakeError(f"{note} is damaged ({error}): delete it") from error
 
     def bound_to(self, node: Node) -> dict[str, str]:
-        """What a partition's file depends on by its place, beside its recipe: the warehouse's views name the lake."""
-        return {"lake": str(self.lake.root)} if node.asset == "warehouse" else {}
+        """What a partition depends on by places, beside its recipe.
+
+        The warehouse's views name the lake; a registry row describes files that anybody may replace.
+        """
+        if node.asset == "warehouse":
+            return {"lake": str(self.lake.root)}
+        origin = registry_origin(node.key) if node.asset == "checkpoints" else None
+        folders = [uri for uri in self.lake.values(origin, "uri") if "://" not in uri] if origin else []
+        return {"files": folder_state(Path(folders[0]))} if folders else {}
 
     def record(self, asset: str, stored: Stored) -> None:
         """Note what the file of an asset was made of."""

@@ -1,41 +1,180 @@
-"""Checkpoint folders: named by what they are made of, complete or not there at all, digested by content."""
+"""Checkpoint folders: named by what they are made of, complete or not there at all, digested by content.
+
+A folder holds whole weights, or a LoRA adapter whose configuration names the base that it belongs on. The digest of an
+adapter covers both.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import orjson
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
 
 WEIGHTS = "*.safetensors"
-DIGESTED = (WEIGHTS, "*.safetensors.index.json", "config.json", "tokenizer*", "chat_template*", "vocab*", "merges*")
+INDEX = "*.safetensors.index.json"
+ADAPTER_CONFIG = "adapter_config.json"
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.*", "tokenizer_config.json")
+DIGESTED = (
+    WEIGHTS,
+    INDEX,
+    "config.json",
+    ADAPTER_CONFIG,
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "vocab*",
+    "merges*",
+)
+MISSING = "missing"
+"""Stands for a folder that is not there: its appearance is a change too."""
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint folder that is missing or incomplete; the message says what is wrong with it."""
+    """A checkpoint that is missing, incomplete or damaged; the message says what is wrong with it."""
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a LoRA adapter rather than whole weights."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def base_of_adapter(folder: Path) -> tuple[str, str | None]:
+    """The base that an adapter belongs on: a folder or Hub id, and the revision.
+
+    Raises:
+        CheckpointError: the adapter's configuration does not say.
+    """
+    path = folder / ADAPTER_CONFIG
+    try:
+        config = orjson.loads(path.read_bytes())
+        base = config["base_model_name_or_path"]
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} does not name its base model ({error}): take the whole adapter again") from error
+    if not base:
+        raise CheckpointError(f"{path} does not name its base model: set base_model_name_or_path in it")
+    return str(base), config.get("revision")
+
+
+def check_folder(folder: Path) -> None:
+    """See that a checkpoint folder is whole, without loading its weights.
+
+    Raises:
+        CheckpointError: no folder, weights or configuration or tokenizer missing, a shard missing or cut off.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"checkpoint {folder} is no folder: correct the path, or make the checkpoint again")
+    shards = sorted(folder.glob(WEIGHTS))
+    if not shards:
+        raise CheckpointError(f"checkpoint {folder} holds no {WEIGHTS}: weights in other formats have to be converted")
+    if not is_adapter(folder) and not (folder / "config.json").is_file():
+        raise CheckpointError(f"checkpoint {folder} holds no config.json")
+    if not any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
+        raise CheckpointError(f"checkpoint {folder} holds no tokenizer: copy the tokenizer files of its base there")
+    _check_index(folder)
+    for shard in shards:
+        try:
+            # Reads the header, and holds it against the size of the file.
+            with safe_open(shard, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            size = f"{shard.stat().st_size} bytes" if shard.exists() else "gone"
+            raise CheckpointError(
+                f"checkpoint {folder}: {shard.name} ({size}) is damaged ({error}): copy it again"
+            ) from error
+    if is_adapter(folder):
+        base, _ = base_of_adapter(folder)
+        if Path(base).is_dir():
+            check_folder(Path(base))
+        elif Path(base).is_absolute():
+            raise CheckpointError(f"adapter {folder} belongs on {base}, which is no folder")
+
+
+def _check_index(folder: Path) -> None:
+    for index in folder.glob(INDEX):
+        try:
+            named = set(orjson.loads(index.read_bytes())["weight_map"].values())
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"checkpoint {folder}: {index.name} is damaged ({error}): copy it again") from error
+        absent = sorted(name for name in named if not (folder / name).is_file())
+        if absent:
+            shown = ", ".join(absent[:3])
+            raise CheckpointError(
+                f"checkpoint {folder} lacks {len(absent)} of {len(named)} shards ({shown}): copy them"
+            )
 
 
 def digest_folder(folder: Path) -> str:
     """Sha256 over names and bytes of a checkpoint's weights, configuration and tokenizer files.
 
+    An adapter's digest covers the base it belongs on too.
+
     Raises:
-        CheckpointError: no folder, no weights, or no configuration.
+        CheckpointError: the checkpoint is not whole, as `check_folder` says.
     """
-    if not folder.is_dir():
-        raise CheckpointError(f"checkpoint {folder} is no folder")
-    if not any(folder.glob(WEIGHTS)):
-        raise CheckpointError(f"checkpoint {folder} holds no {WEIGHTS}")
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"checkpoint {folder} holds no config.json")
+    check_folder(folder)
     sha = hashlib.sha256()
-    for path in sorted({path for pattern in DIGESTED for path in folder.glob(pattern)}):
+    for path in _digested(folder):
         sha.update(path.name.encode() + b"\0")
         with path.open("rb") as file:
             sha.update(hashlib.file_digest(file, "sha256").digest())
+    if is_adapter(folder):
+        base, revision = base_of_adapter(folder)
+        sha.update((digest_folder(Path(base)) if Path(base).is_dir() else f"hub://{base}@{revision}").encode())
     return sha.hexdigest()
+
+
+def folder_state(folder: Path) -> str:
+    """Digest of names, sizes and times of a checkpoint's files: tells at once that they changed, unlike their bytes."""
+    if not folder.is_dir():
+        return MISSING
+    stats = [(path.name, path.stat()) for path in _digested(folder)]
+    lines: list[Any] = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    if is_adapter(folder):
+        base, revision = base_of_adapter(folder)
+        lines.append([base, revision, folder_state(Path(base)) if Path(base).is_dir() else ""])
+    return hashlib.sha256(orjson.dumps(lines)).hexdigest()
+
+
+def _digested(folder: Path) -> list[Path]:
+    # One look at the folder: a server asks for its state with every request.
+    names = sorted(path.name for path in folder.iterdir())
+    return [folder / name for name in names if any(fnmatch(name, pattern) for pattern in DIGESTED)]
+
+
+def current_digest(folder: Path, memory: Path) -> str:
+    """The digest of a folder as it is now; its bytes are read only if a file's size or time has changed since.
+
+    Args:
+        folder: the checkpoint.
+        memory: folder that keeps what was read before, one small file per checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint is not whole.
+    """
+    state = folder_state(folder)
+    note = memory / f"{hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]}.json"
+    try:
+        known = orjson.loads(note.read_bytes())
+        if state != MISSING and known["state"] == state:
+            return str(known["digest"])
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        pass  # never read before, or a cut-off note: read the bytes
+    digest = digest_folder(folder)
+    memory.mkdir(parents=True, exist_ok=True)
+    aside = note.with_name(f"{note.name}.{os.getpid()}")
+    aside.write_bytes(orjson.dumps({"folder": str(folder), "state": state, "digest": digest}))
+    aside.replace(note)
+    return digest
 
 
 def made_once(
@@ -83,7 +222,7 @@ def _made(folder: Path, make: Callable[[Path], dict[str, Any]], force: bool) -> 
         # Made anew means from the start, not from where a killed run left off.
         shutil.rmtree(working, ignore_errors=True)
     result = make(working)
-    digest_folder(working)
+    check_folder(working)
     _swap_in(working, folder)
     return folder, result
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import dagster as dg
 import orjson
+import yaml
 
+from resources.accelerate_configs import ComputeError, config_file
 from resources.gpus import GpuError, Gpus, Holder
 
 RESULT_FILE = "result.json"
@@ -21,6 +23,8 @@ PAYLOADS = "mbt_assets.payloads"
 GRACE_S = 10.0
 REDIRECT = ["/bin/sh", "-c", 'exec "$@" >>"$0" 2>&1']
 """Sends a payload's own output to a log file; `exec` keeps its process id, so that signals reach it."""
+LAUNCHER_GAVE_UP = "torch/distributed/elastic/multiprocessing/api.py"
+"""In the first line that the launcher of several processes prints when one of them has failed."""
 
 
 class PayloadError(RuntimeError):
@@ -52,7 +56,8 @@ class LocalCompute:
             context: the asset's context; what the payload reports goes to its log.
             payload: module name below `mbt_assets.payloads`.
             spec: written to `<out_dir>.spec.json`; must hold `out_dir`.
-            accelerate: an accelerate config to launch it with; one plain process when None.
+            accelerate: an accelerate config to launch it with, a packaged one's name or a file: one process per GPU
+                where it gets GPUs, otherwise as many as the file says; one plain process when None.
             gpus: how many GPUs it has to itself; waits until they are free, and has idle model servers stopped.
 
         Returns:
@@ -61,14 +66,17 @@ class LocalCompute:
         Raises:
             PayloadError: it ended with another exit status than 0.
             GpuError: it needs more GPUs than this machine has.
+            ComputeError: there is no such accelerate config, or it is for one process and there are more GPUs.
         """
+        launcher = _launcher(accelerate, gpus)
         out_dir = Path(spec["out_dir"])
         out_dir.parent.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
         spec_file = out_dir.with_name(out_dir.name + ".spec.json")
         spec_file.write_bytes(orjson.dumps(spec, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
         log = self.logs / f"{payload}-{out_dir.name}.log"
-        program = [*_launcher(accelerate), f"{PAYLOADS}.{payload}", "--spec", str(spec_file)]
+        before = log.stat().st_size if log.is_file() else 0
+        program = [*launcher, f"{PAYLOADS}.{payload}", "--spec", str(spec_file)]
         command = [*REDIRECT, str(log), *_guarded(out_dir), *program]
         holder = Holder(f"{payload} of {out_dir.name} (process {os.getpid()})")
         try:
@@ -77,7 +85,7 @@ class LocalCompute:
         except (dg.DagsterExecutionInterruptedError, GpuError):
             raise
         except Exception as error:
-            raise PayloadError(f"payload {payload} failed ({error}); {log} ends with:\n{_tail(log)}") from error
+            raise PayloadError(f"payload {payload} failed ({error}); {log} ends with:\n{_tail(log, before)}") from error
         return orjson.loads((out_dir / RESULT_FILE).read_bytes())
 
 
@@ -89,10 +97,23 @@ def _guarded(out_dir: Path) -> list[str]:
     return [sys.executable, "-m", "resources.guard", *options, "--"]
 
 
-def _launcher(accelerate: str | None) -> list[str]:
+def _launcher(accelerate: str | None, gpus: int) -> list[str]:
     if accelerate is None:
         return [sys.executable, "-m"]
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", accelerate, "-m"]
+    file = config_file(accelerate)
+    if gpus > 1 and _is_for_one_process(file):
+        raise ComputeError(f"accelerate: {file} is for one process, and there are {gpus} GPUs; take multi_gpu or fsdp")
+    # Port 0 has the launcher take a free one: several may run at once.
+    options = ["--config_file", str(file), "--num_machines", "1", "--main_process_port", "0", "--quiet"]
+    if gpus:
+        options += ["--num_processes", str(gpus)]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, "-m"]
+
+
+def _is_for_one_process(file: Path) -> bool:
+    # YAML reads a bare NO as false.
+    settings = yaml.safe_load(file.read_text())
+    return isinstance(settings, dict) and settings.get("distributed_type") in ("NO", False)
 
 
 def _environment() -> dict[str, str]:
@@ -100,7 +121,13 @@ def _environment() -> dict[str, str]:
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "TOKENIZERS_PARALLELISM": "false"}
 
 
-def _tail(log: Path, lines: int = 15) -> str:
+def _tail(log: Path, before: int, lines: int = 15) -> str:
+    """The last lines that were added to a log after so many bytes."""
     if not log.is_file():
         return "(it printed nothing)"
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    with log.open("rb") as file:
+        file.seek(before)
+        said = file.read().decode(errors="replace").splitlines()
+    # What the launcher prints is long, and says nothing about why.
+    gave_up = next((place for place, line in enumerate(said) if LAUNCHER_GAVE_UP in line), None)
+    return "\n".join(said[:gave_up][-lines:])

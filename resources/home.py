@@ -72,6 +72,11 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def digests(self) -> Path:
+        """Digests of checkpoint folders that were read before; shared by all studies."""
+        return self.root / "digests"
+
+    @property
     def logs(self) -> Path:
         """Output of payloads and servers."""
         return self.folder / "logs"

@@ -46,6 +46,8 @@ class Provenance:
         inputs: data version of each parent partition when it was read, by `asset[key]`.
         run_id: the Dagster run that wrote it.
         created_at: ISO 8601, UTC.
+        source: which revision of which source its rows came from, where none of the parents is one: `hub:<commit>` or
+            `mirror:sha256:<digest>`.
     """
 
     fingerprint: str
@@ -53,6 +55,7 @@ class Provenance:
     inputs: dict[str, str]
     run_id: str = ""
     created_at: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,21 @@ class Lake:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise LakeError(f"{node}: {path} cannot be read as Parquet ({error}): materialize it again") from error
         return checked(node, frame)
+
+    def values(self, node: Node, column: str) -> set[Any]:
+        """The different values of one column of a partition; none where it was never written.
+
+        Raises:
+            LakeError: it is damaged, or lacks the column.
+        """
+        path = self.path(node)
+        try:
+            source = io.BytesIO(path.read_bytes()) if path.protocol not in ("", "file") else path.path
+            return set(pl.read_parquet(source, columns=[column])[column].unique())
+        except FileNotFoundError:
+            return set()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise LakeError(f"{node}: {path} has no readable {column} ({error}): materialize it again") from error
 
     def stored(self, node: Node) -> Stored | None:
         """What lies in the lake for a partition, read from the file's footer; None where there is nothing."""

@@ -17,9 +17,11 @@ from functools import cache
 from pathlib import Path
 
 import dagster as dg
+import orjson
 
 import mbt_assets
 from partitions.study import Model, RemoteServer, RulesServer, StudentServer, VllmServer
+from resources.checkpoints import ADAPTER_CONFIG, CheckpointError, base_of_adapter, is_adapter
 from resources.engine import Endpoint
 from resources.gpus import gpus_of_server
 from resources.home import Home
@@ -30,6 +32,8 @@ __all__ = ["ModelServers", "ServerError", "vllm_command"]
 
 EMBEDDED_IDLE_S = 30.0
 VLLM_GRACE_S = 20.0
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Values that vLLM takes for its largest rank."""
 SERVED_ROOMS = ("payloads", "embedded", "prompts", "benchmarks", "scoring")
 
 
@@ -138,11 +142,28 @@ class ModelServers:
 def vllm_command(
     name: str, uri: str, server: VllmServer, port: int | str, *, trust_remote_code: bool = False
 ) -> list[str]:
-    """The `vllm serve` command line of a checkpoint: one flag per option of the study."""
-    repo, _, revision = uri.removeprefix("hub://").partition("@")
-    command = ["vllm", "serve", repo, "--served-model-name", name, "--host", LOOPBACK, "--port", str(port)]
-    if uri.startswith("hub://") and revision:
+    """The `vllm serve` command line of a checkpoint: one flag per option of the study.
+
+    An adapter is served on top of its base, which then answers under another name.
+
+    Raises:
+        CheckpointError: an adapter's configuration does not name its base, or names another adapter.
+    """
+    repo, _, commit = uri.removeprefix("hub://").partition("@")
+    revision: str | None = commit
+    served_as, adapter = name, []
+    if is_adapter(Path(uri)):
+        repo, revision = base_of_adapter(Path(uri))
+        if is_adapter(Path(repo)):
+            raise CheckpointError(
+                f"{uri} is an adapter on the adapter {repo}, and vLLM serves one at a time: train the one below with "
+                "`adapter: merge`"
+            )
+        served_as, adapter = f"{name}-base", _lora_flags(name, Path(uri))
+    command = ["vllm", "serve", repo, "--served-model-name", served_as, "--host", LOOPBACK, "--port", str(port)]
+    if revision:
         command += ["--revision", revision]
+    command += adapter
     if trust_remote_code:
         command.append("--trust-remote-code")
     for option, value in server.options.items():
@@ -152,6 +173,12 @@ def vllm_command(
         else:
             command += [flag, str(value)]
     return command
+
+
+def _lora_flags(name: str, adapter: Path) -> list[str]:
+    rank = int(orjson.loads((adapter / ADAPTER_CONFIG).read_bytes()).get("r", LORA_RANKS[0]))
+    room = next((size for size in LORA_RANKS if size >= rank), rank)
+    return ["--enable-lora", "--lora-modules", f"{name}={adapter}", "--max-lora-rank", str(room)]
 
 
 @cache

@@ -140,13 +140,33 @@ class Checkpoints(dy.Schema):
     training_set_digest = _digest(nullable=True, description="digest of the rows that it was trained on")
 
 
+CURVE = {
+    "step": dy.Int64(),
+    "epoch": dy.Float64(nullable=True),
+    "loss": dy.Float64(nullable=True),
+    "learning_rate": dy.Float64(nullable=True),
+    "grad_norm": dy.Float64(nullable=True),
+    "reward": dy.Float64(nullable=True),
+    "reward_exact_match": dy.Float64(nullable=True),
+    "reward_well_formed": dy.Float64(nullable=True),
+    "tokens_per_second": dy.Float64(nullable=True),
+    "memory_mb": dy.Float64(nullable=True),
+}
+"""What is kept of each of a training's log lines; rewards are means, and of GRPO alone."""
+
+
 class TrainedCheckpoints(Checkpoints):
     """Checkpoints that a payload trained, with how training went."""
 
-    rows = _count(description="training rows")
+    rows = _count(description="rows it was trained on")
+    rows_too_long = _count(description="rows that were left out because they have more tokens than max_length")
     steps = _count(description="optimizer steps")
     final_loss = dy.Float64(nullable=True, description="mean loss of the last steps (nats per token)")
     seconds = dy.Float64(description="training time in seconds", min=0)
+    tokens = _count(description="tokens that went through training")
+    tokens_per_second = dy.Float64(nullable=True, description="of training alone, set-up not counted", min=0)
+    peak_memory_mb = dy.Float64(nullable=True, description="of the GPU, or of the process on the CPU; MiB", min=0)
+    curve = dy.List(dy.Struct(CURVE), description="loss, learning rate and more at each logged step")
 
 
 class AnswerScores(dy.Schema):

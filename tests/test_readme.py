@@ -9,8 +9,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
+import yaml
+from dagster._core.definitions.instigation_logger import get_instigation_log_records
+from web import serving_ui, wait_for
 
 ROOT = Path(__file__).parent.parent
 PASSED_ON = (
@@ -61,6 +65,7 @@ def shell(clone, tmp_path_factory):
     def run(line):
         return subprocess.run(["bash", "-c", line], cwd=clone, env=environment, capture_output=True, timeout=1500)
 
+    run.environment = environment
     return run
 
 
@@ -145,3 +150,66 @@ def test_a_second_run_reuses_everything_and_says_so(shell):
     assert result.returncode == 0
     closing = result.stderr.decode().splitlines()[-5:]
     assert any(re.fullmatch(r"\d+ reused in \d+ s", line) for line in closing), closing
+
+
+AES = "select dataset || '|' || variant as cell, aes from aes order by all"
+
+
+def scores(shell):
+    return dict(pl.read_csv(shell(f'./mbt sql "{AES}" --format csv').stdout).iter_rows())
+
+
+SENSOR = "rescore_on_checkpoint_change"
+
+
+def tick_messages(instance):
+    """What the ticks of the re-scoring sensor said, in order, repetitions left out."""
+    said = [tick.skip_reason or tick.cursor for tick in ticks_of(instance) if tick.skip_reason or tick.cursor]
+    return [line for i, line in enumerate(said) if i == 0 or line != said[i - 1]]
+
+
+def ticks_of(instance):
+    """The ticks of the re-scoring sensor, the first one first."""
+    (state,) = [found for found in instance.all_instigator_state() if found.instigator_name == SENSOR]
+    return list(reversed(instance.get_ticks(state.instigator_origin_id, state.selector_id)))
+
+
+@pytest.mark.slow
+def test_a_variant_that_is_trained_again_rescores_its_cells_by_itself(clone, shell):
+    """With web server and daemon running: its cells and only those, in order, and then the marts."""
+    file = clone / "partitions" / "studies" / "embedded.yaml"
+    study = yaml.safe_load(file.read_text())
+    study["sft"]["by_mode"]["mbt-s"] = {"trl": {"max_steps": 120}}
+    study["limits"].update(rescore_interval_s=5)
+    file.write_text(yaml.safe_dump(study, sort_keys=False))
+    before, ours = scores(shell), {f"{dataset}|tiny__mbt-s" for dataset in ("trails", "trails-wide")}
+    with (
+        serving_ui(["./mbt", "ui"], cwd=clone, env=shell.environment) as ui,
+        dg.DagsterInstance.from_config(str(clone / ".mbt" / "embedded" / "dagster")) as instance,
+    ):
+        ui.start_sensor(SENSOR)
+        assert ui.run("train", "tiny__mbt-s", timeout=400) == "SUCCESS"
+
+        def changed():
+            now = scores(shell)
+            return now if all(now[cell] != before[cell] for cell in ours) else None
+
+        after = wait_for(changed, 400, "another AES of both cells")
+        quiet = "0 checkpoints changed, 0 cells requested, 0 waiting"
+        wait_for(lambda: tick_messages(instance)[-1] == quiet, 60, "a quiet tick")
+        runs = instance.get_runs(filters=dg.RunsFilter(tags={"dagster/sensor_name": SENSOR}))
+        said = tick_messages(instance)
+        logged = [
+            record["msg"].rpartition(" - ")[2]
+            for tick in ticks_of(instance)
+            if tick.run_ids
+            for record in get_instigation_log_records(instance, tick.log_key)
+        ]
+    assert {cell for cell in after if after[cell] != before[cell]} == ours
+    made = [(run.job_name, run.tags["dagster/partition"]) for run in reversed(runs)]
+    assert made[0] == ("register_checkpoint", "tiny__mbt-s")
+    assert sorted(made[1:]) == [("score_cell", cell) for cell in sorted(ours)]
+    assert "1 checkpoint changed, 1 registration requested, 0 cells requested, 2 waiting" in said, said
+    assert "1 checkpoint changed, 2 cells requested, 0 waiting" in said, said
+    steps = ["register_checkpoint tiny__mbt-s", *(f"score_cell {cell}" for cell in sorted(ours))]
+    assert [line for line in logged if "attempt" in line] == [f"{step}, attempt 1" for step in steps]

@@ -56,4 +56,6 @@ def _distractor_chains(options: Mapping[str, Any]) -> int:
     return chains
 
 
-BENCHMARK = Benchmark(name=NAME, convert=convert, generate=generate, source_digest=source_digest)
+BENCHMARK = Benchmark(
+    name=NAME, convert=convert, generate=generate, source_digest=source_digest, facts_in_documents=True
+)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +116,33 @@ def _read_on(rows: Iterator[dict[str, Any]], hub_id: str, folder: Path) -> Itera
 
 def _load_from_hub(hub_id: str, config: str | None, split: str, revision: str | None) -> Any:
     """Asks for the commit first: that fails at once where there is no network, and pins what is loaded."""
-    import datasets
-
     commit = resolved_revision(hub_id, revision).removeprefix("hub:")
     try:
-        with _quiet():
-            return datasets.load_dataset(hub_id, config, split=split, revision=commit)
+        return _loaded(hub_id, config, split, revision=commit)
     except (OSError, ValueError, RuntimeError) as error:
+        # `datasets` lists a repository's files at the Hub; files that were fetched beforehand can do without.
+        fetched = _fetched(hub_id, commit)
+        if fetched:
+            with suppress(OSError, ValueError, RuntimeError):
+                return _loaded(fetched, config, split)
         raise _hub_error(hub_id, f"{_wanted(config, split)} cannot be loaded from the Hub: {_line(error)}") from error
+
+
+def _loaded(source: str, config: str | None, split: str, revision: str | None = None) -> Any:
+    import datasets
+
+    with _quiet():
+        return datasets.load_dataset(source, config, split=split, revision=revision)
+
+
+def _fetched(hub_id: str, commit: str) -> str | None:
+    """The folder of a commit in the Hub's cache; None where it is not there as a whole."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(hub_id, repo_type="dataset", revision=commit, local_files_only=True)
+    except (OSError, ValueError):
+        return None
 
 
 def _plain(revision: str | None) -> str | None:

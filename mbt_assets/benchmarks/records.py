@@ -67,6 +67,8 @@ class Benchmark:
         hub_config: configuration of that repository; None for its default.
         generate: for a generated benchmark, `(split, limit, seed, options) -> rows`.
         source_digest: for a generated benchmark, the digest of what generates it (the seed and options aside).
+        facts_in_documents: the documents of each question state facts of their own, which hold nowhere else: two
+            questions with the same words are the same question only if their documents are too.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Benchmark:
     hub_config: str | None = None
     generate: RowGenerator | None = None
     source_digest: Callable[[], str] | None = None
+    facts_in_documents: bool = False
 
 
 def column(benchmark: str, row: Row, *path: str) -> Any:

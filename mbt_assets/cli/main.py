@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from mbt_assets import __version__
-from mbt_assets.cli import demo, generate, query, score, servers, status, study, ui
+from mbt_assets.cli import checkpoints, demo, fetch, generate, query, score, servers, status, study, ui
 from mbt_assets.cli.common import INTERRUPTED, USER_ERROR, err, say_interrupted
 
 app = typer.Typer(
@@ -21,10 +21,12 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(ui.ui)
 app.command()(status.status)
+app.command()(checkpoints.checkpoints)
 app.command()(servers.servers)
 app.command()(query.sql)
 app.command()(score.score)
 app.command()(generate.generate)
+app.command()(fetch.fetch)
 app.add_typer(study.app, name="study")
 
 
@@ -39,8 +41,10 @@ def root(version: bool = typer.Option(False, "--version", help="Show the version
 def user_errors() -> tuple[type[Exception], ...]:
     """Errors that a user can mend: their message is all that is shown."""
     from mbt_assets.benchmarks import BenchmarkError
+    from mbt_assets.hub_needs import FetchError
     from mbt_assets.prompts import PromptError
     from partitions.study_file import StudyError
+    from resources.accelerate_configs import ComputeError
     from resources.checkpoints import CheckpointError
     from resources.engine import EngineError
     from resources.gpus import GpuError
@@ -51,8 +55,9 @@ def user_errors() -> tuple[type[Exception], ...]:
     from sql import SqlFileError
 
     lake = (LakeError, QueryError, SqlFileError)
-    made = (BenchmarkError, PromptError, CheckpointError, EngineError, ServerError, GpuError)
-    return (StudyError, HomeError, *made, *lake)
+    made = (BenchmarkError, FetchError, PromptError, CheckpointError, EngineError)
+    machine = (HomeError, ServerError, GpuError, ComputeError)
+    return (StudyError, *made, *machine, *lake)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`mbt status`: the study's cells, and what is materialized, stale or failed."""
+"""`mbt status`: the study's cells, and what is materialized, stale, running or failed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from rich.table import Table
 from mbt_assets.cli.common import JsonOption, StudyOption, out, platform_of
 
 if TYPE_CHECKING:
+    from mbt_assets.cli.activity import Activity
     from mbt_assets.definitions import Platform
     from mbt_assets.staleness import Standing
     from partitions.grid import Node
 
-COLOURS = {"fresh": "green", "stale": "yellow", "failed": "red", "missing": "dim"}
+COLOURS = {"fresh": "green", "stale": "yellow", "running": "cyan", "failed": "red", "missing": "dim"}
 
 
 def status(
@@ -24,35 +25,35 @@ def status(
     seed: Annotated[int | None, typer.Option(help="Of the run with this seed.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the study's partitions: how many are fresh, stale, missing or failed, and every cell with its reason."""
-    from mbt_assets.cli.failures import failures
+    """Show the study's partitions: how many are fresh, stale, running, failed or missing, and every cell with why."""
+    from mbt_assets.cli.activity import activities
     from mbt_assets.staleness import assess
 
     platform = platform_of(study, seed)
     standings = assess(platform.axes.grid, platform.artifacts)
-    failed = failures(platform, [node for node, standing in standings.items() if standing.state != "fresh"])
+    known = activities(platform, [node for node, standing in standings.items() if standing.state != "fresh"])
     if as_json:
-        print(orjson.dumps(_rows(standings, failed)).decode())
+        print(orjson.dumps(_rows(standings, known)).decode())
         return
-    out.print(_asset_table(platform, standings, failed))
-    out.print(_cell_table(platform, standings, failed))
+    out.print(_asset_table(platform, standings, known))
+    out.print(_cell_table(platform, standings, known))
 
 
-def _state(node: Node, standing: Standing, failed: dict[Node, str]) -> str:
-    return "failed" if node in failed else standing.state
+def _state(node: Node, standing: Standing, known: dict[Node, Activity]) -> str:
+    return known[node].state if node in known else standing.state
 
 
-def _reason(node: Node, standing: Standing, failed: dict[Node, str]) -> str:
-    return failed.get(node) or standing.reason
+def _reason(node: Node, standing: Standing, known: dict[Node, Activity]) -> str:
+    return (known[node].reason if node in known else "") or standing.reason
 
 
-def _rows(standings: dict[Node, Standing], failed: dict[Node, str]) -> list[dict[str, Any]]:
+def _rows(standings: dict[Node, Standing], known: dict[Node, Activity]) -> list[dict[str, Any]]:
     return [
         {
             "asset": node.asset,
             "partition": node.key or None,
-            "state": _state(node, standing, failed),
-            "reason": _reason(node, standing, failed),
+            "state": _state(node, standing, known),
+            "reason": _reason(node, standing, known),
             "rows": standing.stored.rows if standing.stored else None,
             "made": standing.stored.provenance.created_at if standing.stored else None,
         }
@@ -60,20 +61,20 @@ def _rows(standings: dict[Node, Standing], failed: dict[Node, str]) -> list[dict
     ]
 
 
-def _asset_table(platform: Platform, standings: dict[Node, Standing], failed: dict[Node, str]) -> Table:
+def _asset_table(platform: Platform, standings: dict[Node, Standing], known: dict[Node, Activity]) -> Table:
     table = Table(title=f"study {platform.study.name}: partitions")
     table.add_column("asset")
     for state, colour in COLOURS.items():
         table.add_column(state, justify="right", style=colour)
     counts: dict[str, Counter[str]] = {}
     for node, standing in standings.items():
-        counts.setdefault(node.asset, Counter())[_state(node, standing, failed)] += 1
+        counts.setdefault(node.asset, Counter())[_state(node, standing, known)] += 1
     for asset, count in counts.items():
         table.add_row(asset, *(str(count[state] or "·") for state in COLOURS))
     return table
 
 
-def _cell_table(platform: Platform, standings: dict[Node, Standing], failed: dict[Node, str]) -> Table:
+def _cell_table(platform: Platform, standings: dict[Node, Standing], known: dict[Node, Activity]) -> Table:
     from jobs.plan import CELL_ASSETS
     from partitions.grid import Node, split_key
 
@@ -83,9 +84,9 @@ def _cell_table(platform: Platform, standings: dict[Node, Standing], failed: dic
         table.add_column(column, overflow="fold")
     for key in keys:
         nodes = [Node(asset, key) for asset in CELL_ASSETS]
-        states = [_state(node, standings[node], failed) for node in nodes]
-        worst = next((s for s in ("failed", "missing", "stale") if s in states), "fresh")
-        reasons = [_reason(n, standings[n], failed) for n, s in zip(nodes, states, strict=True) if s == worst]
+        states = [_state(node, standings[node], known) for node in nodes]
+        worst = next((s for s in ("running", "failed", "missing", "stale") if s in states), "fresh")
+        reasons = [_reason(n, standings[n], known) for n, s in zip(nodes, states, strict=True) if s == worst]
         reason = reasons[0] if worst != "fresh" else ""
         table.add_row(*split_key(key), f"[{COLOURS[worst]}]{worst}[/]", reason.replace("[", "\\["))
     return table

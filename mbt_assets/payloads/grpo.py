@@ -13,21 +13,14 @@ from typing import Any
 
 import datasets
 import polars as pl
-import torch
 from trl import GRPOConfig, GRPOTrainer
 
+from mbt_assets.payloads.bases import load_base, on_gpu
 from mbt_assets.payloads.reporting import Reporter
 from mbt_assets.payloads.sft import MESSAGES
 from mbt_assets.payloads.specs import PayloadMistake, run_payload
-from mbt_assets.payloads.training import (
-    TrainSpec,
-    load_base,
-    lora_config,
-    read_rows,
-    settle,
-    train_and_save,
-    trl_config,
-)
+from mbt_assets.payloads.train_spec import TrainSpec
+from mbt_assets.payloads.training import lora_config, prepare, read_rows, train_and_save, trl_config
 from mbt_assets.scoring.answers import extract_answer, score, split_reasoning
 
 COLUMNS: dict[str, Any] = {"prompt": MESSAGES, "answer": pl.String(), "aliases": pl.List(pl.String)}
@@ -39,9 +32,16 @@ Completions = Sequence[list[dict[str, str]]]
 
 def reinforce(spec: TrainSpec, report: Reporter) -> dict[str, Any]:
     """Trains `base` on the rewards of its own completions of the prompts of `train`."""
-    settle(spec.threads)
-    config = trl_config(GRPOConfig, spec, report, reward_weights=[1.0, FORMAT_WEIGHT])
-    _check_vllm(config)
+    prepare(spec)
+    config = trl_config(
+        GRPOConfig,
+        spec,
+        report,
+        reward_weights=[1.0, FORMAT_WEIGHT],
+        save_steps=0.1,  # a share of all steps
+        use_vllm=_vllm(spec, report),
+        vllm_mode="colocate",
+    )
     rows = read_rows(spec, COLUMNS)
     model, tokenizer, stored = load_base(spec, report)
     trainer = GRPOTrainer(
@@ -80,11 +80,17 @@ def _text(messages: list[dict[str, str]]) -> str:
     return f"<think>\n{reasoning}\n</think>\n\n{content}" if reasoning else content
 
 
-def _check_vllm(config: GRPOConfig) -> None:
-    if config.use_vllm and not (torch.cuda.is_available() and importlib.util.find_spec("vllm")):
+def _vllm(spec: TrainSpec, report: Reporter) -> bool:
+    """Whether vLLM writes the completions: as the spec says, or where it can."""
+    there = on_gpu(spec) and importlib.util.find_spec("vllm") is not None
+    wanted = spec.trl.get("use_vllm", there)
+    if wanted and not there:
         raise PayloadMistake(
             "spec.trl asks for use_vllm, which needs a GPU and the vllm package; leave it out to use transformers"
         )
+    if "use_vllm" not in spec.trl:
+        report.say("completions are written by " + ("vLLM" if there else "transformers: vLLM needs a GPU and vllm"))
+    return wanted
 
 
 def main() -> None:

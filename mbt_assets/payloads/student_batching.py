@@ -12,12 +12,15 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from mbt_assets.payloads.bases import LOADING_ERRORS, load_model, load_tokenizer
 from mbt_assets.payloads.openai_http import RequestError
 from mbt_assets.payloads.student_decoding import Row, decode
+from resources.checkpoints import ADAPTER_CONFIG, folder_state
 
+CONFIG_FILES = ("config.json", ADAPTER_CONFIG)
 LOADED_MODELS = 8
 TOKEN_BUDGET = 32_768
 """Most prompt tokens of one batch, padding included: bounds the memory of attention over long prompts."""
@@ -46,12 +49,13 @@ class Checkpoints:
 
     def __init__(self, root: Path):
         self.root = root.resolve()
-        self._loaded: OrderedDict[tuple[Path, int], Loaded] = OrderedDict()
+        self._loaded: OrderedDict[tuple[Path, str], Loaded] = OrderedDict()
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
         """Names of all checkpoints that can be asked for."""
-        return sorted(path.parent.relative_to(self.root).as_posix() for path in self.root.glob("**/config.json"))
+        found = {path.parent for name in CONFIG_FILES for path in self.root.glob(f"**/{name}")}
+        return sorted(folder.relative_to(self.root).as_posix() for folder in found)
 
     def get(self, name: str) -> Loaded:
         """The checkpoint of a name, loaded if need be.
@@ -60,8 +64,8 @@ class Checkpoints:
             RequestError: there is none of that name below the root, or it cannot be loaded.
         """
         folder = self._folder(name)
-        # A checkpoint that was made anew in the same place is another one.
-        key = (folder, (folder / "config.json").stat().st_mtime_ns)
+        # Files that were made anew or replaced in the same place are another checkpoint.
+        key = (folder, folder_state(folder))
         with self._lock:
             if key not in self._loaded:
                 self._loaded[key] = _load(folder, name)
@@ -73,7 +77,7 @@ class Checkpoints:
     def _folder(self, name: str) -> Path:
         try:
             folder = (self.root / name).resolve()
-            if folder.is_relative_to(self.root) and (folder / "config.json").is_file():
+            if folder.is_relative_to(self.root) and _config_of(folder).is_file():
                 return folder
         except (OSError, ValueError):  # a name that no file system takes
             pass
@@ -82,12 +86,18 @@ class Checkpoints:
         )
 
 
+def _config_of(folder: Path) -> Path:
+    """The file that makes a folder a checkpoint; that of an adapter where it is one."""
+    adapter = folder / ADAPTER_CONFIG
+    return adapter if adapter.is_file() else folder / "config.json"
+
+
 def _load(folder: Path, name: str) -> Loaded:
     transformers_logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
-        return Loaded(model, AutoTokenizer.from_pretrained(folder, local_files_only=True))
-    except (OSError, ValueError, KeyError) as error:
+        model = load_model(folder, local_files_only=True).eval()
+        return Loaded(model, load_tokenizer(folder, local_files_only=True))
+    except LOADING_ERRORS as error:
         raise RequestError(500, f"checkpoint {name!r} cannot be loaded: {error}", "model") from error
 
 

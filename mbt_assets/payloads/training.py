@@ -1,4 +1,4 @@
-"""What all trainers share: the model, TRL's configuration, progress, resuming, and the final folder.
+"""What all trainers share: TRL's configuration, the rows, resuming, and what is reported in the end.
 
 Nothing here knows a study or what is trained; `sft` and `grpo` do.
 """
@@ -20,56 +20,45 @@ from typing import Any, TypeVar
 import datasets
 import polars as pl
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    Trainer,
-    TrainingArguments,
-)
-from transformers.utils import is_flash_attn_2_available
+from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainingArguments
 from transformers.utils import logging as transformers_logging
+from trl import SFTTrainer
 
-from mbt_assets.payloads.progress import Progress
+from mbt_assets.payloads.bases import on_gpu
+from mbt_assets.payloads.progress import Progress, peak_memory
 from mbt_assets.payloads.reporting import Reporter
+from mbt_assets.payloads.results import CURVE_PICTURE, curve_of, draw_curve, finite, versions
+from mbt_assets.payloads.saving import TRAINER_FOLDER, save_final
 from mbt_assets.payloads.specs import PayloadMistake, refuse_unknown
+from mbt_assets.payloads.train_spec import TrainSpec, need_packages
 
-TRAINER_FOLDER = "trainer"
+LOGS_FOLDER = "logs"
 SPEC_COPY = "spec.sha256"
-MANAGED = {"output_dir", "seed", "report_to", "disable_tqdm", "push_to_hub", "hub_model_id", "resume_from_checkpoint"}
+MANAGED = {
+    "output_dir",
+    "seed",
+    "report_to",
+    "logging_dir",
+    "disable_tqdm",
+    "push_to_hub",
+    "hub_model_id",
+    "resume_from_checkpoint",
+}
 Config = TypeVar("Config", bound=TrainingArguments)
 
 
-@dataclasses.dataclass
-class TrainSpec:
-    """Spec of a trainer payload.
+def prepare(spec: TrainSpec) -> None:
+    """Sets this process up for a spec: threads, a quiet log, and where trackers write.
 
-    Attributes:
-        base: folder or Hub id of the model to start from.
-        train: Parquet file with the training rows.
-        out_dir: gets the final weights and tokenizer; steps in between are kept under `trainer/`.
-        trl: fields of TRL's configuration class, as they are.
-        peft: fields of peft's LoraConfig; adapters are merged into the weights at the end. None trains all weights.
-        revision: git revision of a Hub base.
-        attn_implementation: a transformers name, or `auto`: FlashAttention 2 on a GPU where installed.
-        use_liger: `auto` or false; Liger needs a GPU and its package.
-        threads: CPU threads of torch.
-        trust_remote_code: run Python that comes with the checkpoint.
+    Raises:
+        PayloadMistake: a package that the spec asks for is not installed.
     """
-
-    base: str
-    train: str
-    out_dir: str
-    seed: int = 42
-    trl: dict[str, Any] = dataclasses.field(default_factory=dict)
-    peft: dict[str, Any] | None = None
-    revision: str | None = None
-    attn_implementation: str = "auto"
-    use_liger: str | bool = "auto"
-    threads: int = 1
-    trust_remote_code: bool = False
+    settle(spec.threads)
+    need_packages(spec)
+    if spec.report_to:
+        folder = Path(spec.log_dir) if spec.log_dir else Path(spec.out_dir) / LOGS_FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ.update(TENSORBOARD_LOGGING_DIR=str(folder), WANDB_DIR=str(folder))
 
 
 def settle(threads: int) -> None:
@@ -103,31 +92,6 @@ def read_rows(spec: TrainSpec, columns: Mapping[str, pl.DataType]) -> pl.DataFra
     return rows
 
 
-def load_base(spec: TrainSpec, report: Reporter) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, torch.dtype]:
-    """Loads the model to start from, in float32 (mixed precision is the trainer's), and its tokenizer.
-
-    Returns:
-        Model, tokenizer, and the dtype that the base's weights are stored in.
-
-    Raises:
-        PayloadMistake: the base is no loadable checkpoint, or its tokenizer has no chat template.
-    """
-    options: dict[str, Any] = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(spec.base, **options)
-        model = AutoModelForCausalLM.from_pretrained(
-            spec.base, dtype="auto", attn_implementation=_attention(spec, report), **options
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise PayloadMistake(f"cannot load the base {spec.base}: {error}") from error
-    if tokenizer.chat_template is None:
-        raise PayloadMistake(f"the tokenizer of {spec.base} has no chat template; training needs an instruct model")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    stored = model.dtype
-    return model.float(), tokenizer, stored
-
-
 def trl_config(config_type: type[Config], spec: TrainSpec, report: Reporter, **defaults: Any) -> Config:
     """Builds TRL's configuration: the payload's defaults, then the spec's fields over them.
 
@@ -140,13 +104,13 @@ def trl_config(config_type: type[Config], spec: TrainSpec, report: Reporter, **d
     if taken := sorted(MANAGED & spec.trl.keys()):
         raise PayloadMistake(f"{where}: {', '.join(taken)} cannot be given; the payload sets it")
     values = {
-        "report_to": "none",
-        "disable_tqdm": True,
         "logging_steps": 0.05,  # a share of all steps
         "save_total_limit": 1,
-        **({} if torch.cuda.is_available() else _CPU_DEFAULTS),
+        **({} if on_gpu(spec) else _CPU_DEFAULTS),
         **defaults,
         **spec.trl,
+        "report_to": spec.report_to or "none",
+        "disable_tqdm": True,
         "use_liger_kernel": _liger(
             spec, spec.trl.get("use_liger_kernel", defaults.get("use_liger_kernel", False)), report
         ),
@@ -172,33 +136,59 @@ def lora_config(spec: TrainSpec) -> Any:
 
 
 def train_and_save(
-    trainer: Trainer, spec: TrainSpec, tokenizer: PreTrainedTokenizerBase, stored: torch.dtype, report: Reporter
+    trainer: Trainer,
+    spec: TrainSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    stored: torch.dtype,
+    report: Reporter,
+    *,
+    rows: int | None = None,
+    rows_too_long: int = 0,
 ) -> dict[str, Any]:
     """Trains, from the last saved step where there is one, and leaves the final folder.
 
+    Args:
+        trainer: TRL's, not yet trained.
+        spec: what it was made of.
+        tokenizer: saved beside the weights.
+        stored: dtype of the weights in the final folder.
+        report: gets a line at every log.
+        rows: how many rows are trained on; as many as the trainer has when None.
+        rows_too_long: how many rows were longer than `max_length`.
+
     Returns:
-        final_loss (of the last log), steps, tokens (trained on), seconds (wall clock of this run).
+        What goes into `result.json`: final_loss (of the last log), steps, tokens (trained on), seconds (wall clock,
+        that of earlier runs up to the step gone on from included), tokens_per_second (of training alone), rows,
+        rows_too_long, peak_memory_mb (of the process that had most), parameters, trained_parameters, attention,
+        liger, versions, and the curve, which is also drawn into `curve.png`.
     """
     started = time.monotonic()
-    progress = Progress(report)
+    # GRPOTrainer's count is saved with its steps, SFTTrainer's is not.
+    progress = Progress(report, counts_anew=isinstance(trainer, SFTTrainer))
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(progress)
-    resume = _last_step(Path(spec.out_dir), spec, report)
-    trainer.train(resume_from_checkpoint=resume)
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if spec.peft is not None:
-        model = model.merge_and_unload()
-    trainer.accelerator.wait_for_everyone()
+    size = _size(trainer)
+    trained_rows = len(trainer.train_dataset) if rows is None else rows  # type: ignore[arg-type]
+    trainer.train(resume_from_checkpoint=_last_step(trainer, spec, report))
+    memory = float(trainer.accelerator.gather(torch.tensor([peak_memory()], device=trainer.accelerator.device)).max())
+    curve = curve_of(trainer.state.log_history)
+    save_final(trainer, spec, tokenizer, stored, report.is_main)
     if report.is_main:
-        out_dir = Path(spec.out_dir)
-        model.to(stored).save_pretrained(out_dir)
-        tokenizer.save_pretrained(out_dir)
-        shutil.rmtree(out_dir / TRAINER_FOLDER, ignore_errors=True)
+        draw_curve(curve, Path(spec.out_dir) / CURVE_PICTURE)
     return {
-        "final_loss": progress.loss,
+        "final_loss": finite(progress.loss),
         "steps": trainer.state.global_step,
         "tokens": progress.tokens,
-        "seconds": round(time.monotonic() - started, 3),
+        "seconds": round(progress.earlier_seconds + time.monotonic() - started, 3),
+        "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9), 1),
+        "rows": trained_rows,
+        "rows_too_long": rows_too_long,
+        "peak_memory_mb": round(memory, 1),
+        **size,
+        "attention": trainer.model.config._attn_implementation,  # type: ignore[union-attr]
+        "liger": bool(trainer.args.use_liger_kernel),
+        "versions": versions(),
+        "curve": curve,
     }
 
 
@@ -210,19 +200,8 @@ _CPU_DEFAULTS = {
 }
 
 
-def _attention(spec: TrainSpec, report: Reporter) -> str | None:
-    there = torch.cuda.is_available() and is_flash_attn_2_available()
-    if spec.attn_implementation == "auto":
-        if not there:
-            report.say("FlashAttention 2 needs a GPU and the flash-attn package: using PyTorch's own attention")
-        return "flash_attention_2" if there else None
-    if spec.attn_implementation == "flash_attention_2" and not there:
-        raise PayloadMistake("attn_implementation is flash_attention_2, which needs a GPU and flash-attn; give 'auto'")
-    return spec.attn_implementation
-
-
 def _liger(spec: TrainSpec, wanted: bool, report: Reporter) -> bool:
-    there = torch.cuda.is_available() and importlib.util.find_spec("liger_kernel") is not None
+    there = on_gpu(spec) and importlib.util.find_spec("liger_kernel") is not None
     if not wanted or spec.use_liger is False:
         return False
     if not there:
@@ -230,9 +209,15 @@ def _liger(spec: TrainSpec, wanted: bool, report: Reporter) -> bool:
     return there
 
 
-def _last_step(out_dir: Path, spec: TrainSpec, report: Reporter) -> str | None:
+def _size(trainer: Trainer) -> dict[str, int]:
+    # Before the training, which may spread the weights over processes.
+    model: Any = trainer.model
+    return {"parameters": model.num_parameters(), "trained_parameters": model.num_parameters(only_trainable=True)}
+
+
+def _last_step(trainer: Trainer, spec: TrainSpec, report: Reporter) -> str | None:
     """The newest complete step of an earlier run of the same spec; anything else in the folder is removed."""
-    folder = out_dir / TRAINER_FOLDER
+    folder = Path(spec.out_dir) / TRAINER_FOLDER
     mark = folder / SPEC_COPY
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(spec), sort_keys=True).encode()).hexdigest()
     if report.is_main:
@@ -240,12 +225,20 @@ def _last_step(out_dir: Path, spec: TrainSpec, report: Reporter) -> str | None:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         mark.write_text(digest)
-    # The trainer writes trainer_state.json last: a step without it was cut off while it was saved.
-    complete = sorted(
-        (path.parent for path in folder.glob("checkpoint-*/trainer_state.json")),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-    )
+        for step in folder.glob("checkpoint-*"):
+            if not _is_complete(step):
+                shutil.rmtree(step)
+    trainer.accelerator.wait_for_everyone()
+    complete = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     if not complete:
         return None
     report.say(f"resuming from {complete[-1].name} of an earlier run")
     return os.fspath(complete[-1])
+
+
+def _is_complete(step: Path) -> bool:
+    # The trainer writes its state last: a step without a whole one was cut off while it was saved.
+    try:
+        return isinstance(json.loads((step / "trainer_state.json").read_text()), dict)
+    except (OSError, ValueError):
+        return False

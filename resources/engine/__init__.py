@@ -15,7 +15,7 @@ from resources.engine.errors import (
     JournalError,
     RequestError,
 )
-from resources.engine.journal import responses
+from resources.engine.journal import forget, responses
 from resources.engine.options import EngineOptions
 from resources.engine.progress import Progress, Summary
 from resources.engine.requests import Request, read_requests, request_digest
@@ -33,6 +33,7 @@ __all__ = [
     "Request",
     "RequestError",
     "Summary",
+    "forget",
     "generate",
     "read_requests",
     "request_digest",

@@ -50,6 +50,20 @@ def responses(out_dir: Path | str) -> pl.LazyFrame:
     return with_content(pl.scan_parquet(files, glob=False))
 
 
+def forget(out_dir: Path | str) -> None:
+    """Throw away every row of an output folder: a run there then sends all of its requests.
+
+    Args:
+        out_dir: The output folder, or the URL of one.
+
+    Raises:
+        FolderBusyError: If another engine works there.
+        JournalError: If the folder cannot be written or holds a damaged file.
+    """
+    with Journal(out_dir) as journal:
+        journal.finish(KeyTable())
+
+
 class Journal:
     """The rows of one output folder; a context manager that holds the folder's lock.
 

@@ -43,7 +43,20 @@ def small(made, small_study, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["demo"], ["ui"], ["status"], ["servers"], ["sql"], ["score"], ["generate"], ["study"], ["study", "validate"]],
+    [
+        [],
+        ["demo"],
+        ["ui"],
+        ["status"],
+        ["servers"],
+        ["checkpoints"],
+        ["fetch"],
+        ["sql"],
+        ["score"],
+        ["generate"],
+        ["study"],
+        ["study", "validate"],
+    ],
 )
 def test_everything_has_help(command):
     result = mbt(*command, "--help")

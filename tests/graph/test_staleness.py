@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from folders import write_checkpoint, write_weights
 from remembered import Remembered
 
 from mbt_assets import recipes
@@ -164,11 +165,7 @@ def test_the_extractor_of_traces_is_in_what_the_teacher_wrote(monkeypatch):
 
 @pytest.fixture
 def weights(tmp_path):
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"old")
-    return folder
+    return write_checkpoint(tmp_path / "weights", "old")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +178,7 @@ def test_new_weights_in_the_same_folder_are_seen(weights, model, assets):
     assert made.changed() == {}
     (weights / "notes.txt").write_text("no part of the model")
     assert made.changed() == {}
-    (weights / "model.safetensors").write_bytes(b"newer")
+    write_weights(weights / "model.safetensors", "newer")
     bases = partitions(PAPER, "base_models", of=f"{model}__")
     assert set(made.changed()) == (bases if "base_models" in assets else set()) | partitions(
         PAPER, *(asset for asset in assets if asset != "base_models")
@@ -204,7 +201,7 @@ def test_touched_weights_send_no_request_again(weights):
     before = request_identity(study, JUDGE)
     os.utime(weights / "model.safetensors", (1, 1))
     assert request_identity(study, JUDGE) == before
-    (weights / "model.safetensors").write_bytes(b"newer")
+    write_weights(weights / "model.safetensors", "newer")
     assert request_identity(study, JUDGE) != before
 
 

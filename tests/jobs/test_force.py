@@ -5,6 +5,7 @@ from pathlib import Path
 import dagster as dg
 import orjson
 import pytest
+from folders import write_checkpoint
 from small import run
 
 from jobs.plan import units
@@ -64,9 +65,7 @@ class CountedCompute:
     def run(self, context, payload, spec, **options):
         type(self).runs += 1
         folder = Path(spec["out_dir"])
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text("{}")
-        (folder / "model.safetensors").write_text(f"made the {self.runs}. time")
+        write_checkpoint(folder, f"made the {self.runs}. time")
         (folder / "result.json").write_bytes(orjson.dumps({"steps": 1, "seconds": 0.1}))
         return {}
 

@@ -1,4 +1,7 @@
-"""The Dagster mappings say the same as the plain grid, for every edge of every packaged study, both ways."""
+"""The Dagster mappings say the same as the plain grid, for every edge of every packaged study, both ways.
+
+Where rows are published, the grid has fewer edges: Dagster's stay those of the study without that.
+"""
 
 from collections import defaultdict
 
@@ -44,8 +47,13 @@ def downstream(graph, parent, child, key):
 
 
 @pytest.fixture(scope="module", params=packaged_studies())
-def axes(request):
-    return Axes(load_study(request.param))
+def study(request):
+    return load_study(request.param)
+
+
+@pytest.fixture(scope="module")
+def axes(study):
+    return Axes(study.model_copy(update={"published": {}}))
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +70,16 @@ def edges(axes, graph):
                 and graph.get(dg.AssetKey(child)).partitions_def is not None
             ):
                 yield dg.AssetKey(child), parent
+
+
+def test_published_rows_take_edges_away_and_add_none(study, axes):
+    grid = Grid(study)
+    assert set(grid.nodes) <= set(axes.grid.nodes)
+    for node in axes.grid.nodes:
+        usual = axes.grid.parents(node)
+        published = str(node) in study.published
+        assert grid.parents(node) == ([Node("train_questions", node.key.split("|")[0])] if published else usual)
+        assert set(grid.parents(node)) <= set(usual)
 
 
 def test_keys_are_those_of_the_grid(axes):
@@ -104,11 +122,13 @@ def test_every_parent_exists_and_comes_first(axes):
 
 def test_the_paper_s_lineage_where_it_is_easy_to_get_wrong():
     grid = Grid(load_study("paper"))
+    # No training question may stand in any of them.
+    held_out = {f"validation_questions[{dataset}]" for dataset in ("hotpotqa", "musique", "2wikimultihopqa")}
 
     def parents(asset, key):
         return {str(parent) for parent in grid.parents(Node(asset, key))}
 
-    assert parents("training_sets", "hotpotqa|qwen3-4b__direct-r") == {
+    assert parents("training_sets", "hotpotqa|qwen3-4b__direct-r") == held_out | {
         "rewritten_traces[hotpotqa|gpt-oss-120b__mbt-r]",
         "train_questions[hotpotqa]",
     }
@@ -117,9 +137,10 @@ def test_the_paper_s_lineage_where_it_is_easy_to_get_wrong():
         "gold_solutions[hotpotqa]",
         "train_questions[hotpotqa]",
     }
-    assert parents("grpo_checkpoints", "qwen3-4b__mbt-r-grpo") == {
+    assert parents("grpo_checkpoints", "qwen3-4b__mbt-r-grpo") == held_out | {
         "sft_checkpoints[qwen3-4b__mbt-r]",
         "base_models[qwen3-4b__base]",
         "train_questions[hotpotqa]",
     }
-    assert parents("grpo_checkpoints", "qwen3-4b__grpo") == {"base_models[qwen3-4b__base]", "train_questions[hotpotqa]"}
+    grpo = {"base_models[qwen3-4b__base]", "train_questions[hotpotqa]"}
+    assert parents("grpo_checkpoints", "qwen3-4b__grpo") == held_out | grpo

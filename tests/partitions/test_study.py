@@ -1,38 +1,16 @@
 import textwrap
 
 import pytest
+from minimal import MINIMAL, line_of
 
 from partitions.grid import Grid
 from partitions.study_file import StudyError, load_study, packaged_studies, parse_study
-
-MINIMAL = """
-name: small
-datasets:
-  trails: {benchmark: trails}
-training_datasets: [trails]
-models:
-  tiny:
-    role: student
-    source: {kind: embedded}
-    server: {kind: student}
-    modes: [base, mbt-s]
-  rule-teacher:
-    role: teacher
-    source: {kind: rules}
-    server: {kind: rules, name: rule-teacher}
-teacher: rule-teacher
-judges: [rule-teacher]
-"""
 
 
 def refused(text):
     with pytest.raises(StudyError) as caught:
         parse_study(text, "my.yaml")
     return str(caught.value)
-
-
-def line_of(text, part):
-    return next(number for number, line in enumerate(text.splitlines(), 1) if part in line)
 
 
 @pytest.mark.parametrize("name", packaged_studies())
@@ -136,11 +114,11 @@ def test_a_model_s_own_settings_win_over_the_study_s():
         MINIMAL.replace("modes: [base, mbt-s]", "modes: [base, mbt-s]\n    sampling: {temperature: 0.1}")
         + textwrap.dedent("""
         sampling: {temperature: 0.6, top_k: 20}
-        sft: {trl: {learning_rate: 0.1, max_steps: 5}, by_mode: {mbt-s: {max_steps: 9}}}
+        sft: {trl: {learning_rate: 0.1, max_steps: 5}, by_mode: {mbt-s: {trl: {max_steps: 9}}}}
         """)
     )
     assert study.sampling_of("tiny").model_dump(exclude_none=True) == {"temperature": 0.1, "top_k": 20, "extra": {}}
-    assert study.training_of("tiny", "sft").trl_of("mbt-s") == {"learning_rate": 0.1, "max_steps": 9}
+    assert study.training_of("tiny__mbt-s", "sft").trl == {"learning_rate": 0.1, "max_steps": 9}
 
 
 def test_a_study_means_the_same_after_it_travelled_as_json():

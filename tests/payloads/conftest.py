@@ -27,3 +27,27 @@ def asked():
     """Some questions with their prompts."""
     questions = list(trails.generate("train", 24, seed=3))
     return [(question, prompts.render("answer", **question)) for question in questions]
+
+
+@pytest.fixture(scope="session")
+def rows(asked, tmp_path_factory):
+    """A file of training rows."""
+    from trainings import completion, write
+
+    file = tmp_path_factory.mktemp("rows") / "rows.parquet"
+    write(file, [(prompt, completion(question)) for question, prompt in asked])
+    return file
+
+
+@pytest.fixture
+def spec(blank_student, rows, tmp_path):
+    """Makes specs of short trainings of the untrained student."""
+    from trainings import QUICK
+
+    from mbt_assets.payloads.train_spec import TrainSpec
+
+    def make(**changes):
+        settings = {"base": str(blank_student), "train": str(rows), "out_dir": str(tmp_path / "out"), "trl": QUICK}
+        return TrainSpec(**{**settings, **changes})
+
+    return make

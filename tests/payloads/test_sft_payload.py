@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of an untrained student for a few real steps: results, resuming, refusals."""
+"""Supervised fine-tuning of an untrained student for a few real steps: settings, results, refusals."""
 
 import json
 import os
@@ -8,63 +8,26 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from safetensors.torch import load_file
+from trainings import LORA, QUICK, Listener, differing, weights
 from transformers import AutoTokenizer
+from trl import SFTConfig
 
-from mbt_assets.payloads.reporting import Reporter
-from mbt_assets.payloads.sft import example, fine_tune
+from mbt_assets.payloads.sft import DEFAULTS, fine_tune
 from mbt_assets.payloads.specs import PayloadMistake, read_spec
-from mbt_assets.payloads.training import TrainSpec
+from mbt_assets.payloads.train_spec import TrainSpec
+from mbt_assets.payloads.training import trl_config
+from partitions.study_file import load_study
 
-QUICK = {"max_steps": 4, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "logging_steps": 1, "warmup_steps": 0}
-
-
-class Listener(Reporter):
-    """Keeps what is said, and can be told to die on a line, as a killed process would."""
-
-    def __init__(self, dies_on="\0"):
-        super().__init__()
-        self.lines, self.dies_on = [], dies_on
-
-    def say(self, line):
-        self.lines.append(line)
-        if self.dies_on in line:
-            raise KeyboardInterrupt(line)
-
-
-@pytest.fixture(scope="module")
-def rows(asked, tmp_path_factory):
-    """A training file."""
-    file = tmp_path_factory.mktemp("rows") / "rows.parquet"
-    write(
-        file,
-        [
-            (prompt, f"<think>\nSo it is {q['answer']}.\n</think>\n\n<answer>{q['answer']}</answer>")
-            for q, prompt in asked
-        ],
-    )
-    return file
-
-
-@pytest.fixture
-def spec(blank_student, rows, tmp_path):
-    def make(**changes):
-        settings = {"base": str(blank_student), "train": str(rows), "out_dir": str(tmp_path / "out"), "trl": QUICK}
-        return TrainSpec(**{**settings, **changes})
-
-    return make
-
-
-def write(file, pairs):
-    pl.DataFrame([{"prompt": prompt, "completion": completion} for prompt, completion in pairs]).write_parquet(file)
-
-
-def weights(folder):
-    return load_file(Path(folder) / "model.safetensors")
-
-
-def differing(a, b):
-    return [name for name in weights(a) if not weights(a)[name].equal(weights(b)[name])]
+CHANGES_NO_WEIGHT = {
+    "output_dir",
+    "disable_tqdm",
+    "logging_steps",
+    "save_steps",
+    "save_total_limit",
+    "dataloader_pin_memory",
+    "report_to",
+    "num_train_epochs",  # max_steps is given
+}
 
 
 def test_training_leaves_a_changed_checkpoint_and_nothing_else(spec, blank_student):
@@ -88,31 +51,48 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(spec, tmp_
     assert differing(tmp_path / "a", tmp_path / "c")
 
 
-def test_a_killed_run_goes_on_where_it_was_saved_and_ends_the_same(spec, tmp_path):
-    trl = QUICK | {"save_steps": 2, "max_steps": 6}
-    fine_tune(spec(out_dir=str(tmp_path / "whole"), trl=trl), Listener())
-    with pytest.raises(KeyboardInterrupt):
-        fine_tune(spec(trl=trl), Listener(dies_on="step 5/6"))
-    # A step that was cut off while it was saved is no step.
-    (Path(spec().out_dir) / "trainer" / "checkpoint-5").mkdir()
-    again = Listener()
-    result = fine_tune(spec(trl=trl), again)
-    assert any("resuming from checkpoint-4" in line for line in again.lines)
-    assert result["steps"] == 6
-    assert not differing(tmp_path / "whole", spec().out_dir)
+def test_what_a_spec_leaves_out_is_trained_as_in_the_paper(spec):
+    config = trl_config(SFTConfig, spec(trl={}), Listener(), **DEFAULTS)
+    paper = {
+        "learning_rate": 1e-4,
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 16,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,
+        "max_length": 32768,
+        "max_grad_norm": 0.3,
+        "weight_decay": 0.0,
+    }
+    assert {name: getattr(config, name) for name in paper} == paper
+    assert (config.save_steps, config.bf16, config.gradient_checkpointing) == (0.1, False, False)
+    assert config.optim == "adamw_torch_fused"
 
 
-def test_steps_of_another_spec_are_not_taken_up(spec):
-    trl = QUICK | {"save_steps": 2}
-    with pytest.raises(KeyboardInterrupt):
-        fine_tune(spec(trl=trl), Listener(dies_on="step 3/4"))
-    again = Listener()
-    fine_tune(spec(trl=trl, seed=7), again)
-    assert not any("resuming" in line for line in again.lines)
+def test_any_field_of_trl_can_be_given(spec):
+    given = {"neftune_noise_alpha": 5, "optim": "sgd", "gradient_accumulation_steps": 3, "save_steps": 7}
+    config = trl_config(SFTConfig, spec(trl=given), Listener(), **DEFAULTS)
+    assert {name: getattr(config, name) for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("study", "stated"),
+    [
+        ("embedded", {"gradient_accumulation_steps"}),
+        ("embedded-hub", {"gradient_accumulation_steps", "warmup_steps", "max_grad_norm"}),
+    ],
+)
+def test_the_embedded_studies_train_by_trls_own_defaults(study, stated, tmp_path):
+    trl = load_study(study).sft.trl
+    given = {name: value for name, value in trl.items() if name not in stated}
+    plain = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, gradient_checkpointing=False, **given)
+    ours = trl_config(SFTConfig, TrainSpec("", "", str(tmp_path), trl=trl), Listener(), **DEFAULTS)
+    a, b = plain.to_dict(), ours.to_dict()
+    assert {name for name in a if a[name] != b[name]} <= CHANGES_NO_WEIGHT | {"shuffle_dataset"}
 
 
 def test_lora_adapters_are_merged_into_plain_weights(spec, blank_student):
-    result = fine_tune(spec(peft={"r": 4, "target_modules": ["q_proj"], "lora_alpha": 64}), Listener())
+    result = fine_tune(spec(peft=LORA), Listener())
     assert result["steps"] == 4
     assert weights(spec().out_dir).keys() == weights(blank_student).keys()
     changed = differing(spec().out_dir, blank_student)
@@ -129,6 +109,14 @@ def test_lora_adapters_are_merged_into_plain_weights(spec, blank_student):
         ({"train": "/nowhere.parquet"}, "cannot read the training rows /nowhere.parquet"),
         ({"base": "/nowhere"}, "cannot load the base /nowhere"),
         ({"attn_implementation": "flash_attention_2"}, "needs a GPU"),
+        ({"too_long": "wrap"}, "too_long is 'wrap'; it takes drop or cut"),
+        ({"quantize": "8bit", "peft": {}}, "quantize is '8bit'; it takes 4bit"),
+        ({"quantize": "4bit"}, "quantize is for LoRA: give spec.peft"),
+        ({"adapter": True}, "adapter is for LoRA: give spec.peft"),
+        ({"adapter": "yes", "peft": {}}, "give true or false"),
+        ({"report_to": ["notebook"]}, "'notebook'; it takes tensorboard or wandb"),
+        ({"report_to": "wandb"}, "give a list"),
+        ({"trl": {"report_to": "all"}}, "the payload sets it"),
     ],
 )
 def test_a_mistake_in_the_spec_is_named(spec, changes, message):
@@ -150,26 +138,6 @@ def test_rows_that_cannot_be_trained_on_are_refused(spec, tmp_path, frame, messa
     frame.write_parquet(tmp_path / "bad.parquet")
     with pytest.raises(PayloadMistake, match=message):
         fine_tune(spec(train=str(tmp_path / "bad.parquet")), Listener())
-
-
-def test_the_loss_is_on_the_completion_alone(blank_student, asked):
-    tokenizer = AutoTokenizer.from_pretrained(blank_student)
-    tokens, labels = example(asked[0][1], "<think>\nWait.\n</think>\n\n<answer>city2</answer>", tokenizer)
-    learned = [token for token, label in zip(tokens, labels, strict=True) if label != -100]
-    assert tokenizer.decode(learned).startswith("<think>\nWait.\n</think>\n\n<answer>city2</answer><|im_end|>")
-
-
-def test_a_template_that_changes_the_prompt_is_refused(blank_student, asked):
-    tokenizer = AutoTokenizer.from_pretrained(blank_student)
-    tokenizer.chat_template = tokenizer.chat_template.replace("assistant\\n", "assistant\\nSo it is ")
-    with pytest.raises(PayloadMistake, match="no prefix"):
-        example(asked[0][1], "<answer>city2</answer>", tokenizer)
-
-
-def test_long_rows_are_counted_before_they_are_cut(spec):
-    listener = Listener()
-    fine_tune(spec(trl=QUICK | {"max_length": 100, "max_steps": 1}), listener)
-    assert any("24 rows are longer than max_length=100" in line for line in listener.lines)
 
 
 @pytest.mark.parametrize(

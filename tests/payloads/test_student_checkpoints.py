@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from folders import write_adapter, write_checkpoint
 
 batching = pytest.importorskip("mbt_assets.payloads.student_batching")
 
@@ -15,13 +16,21 @@ def loaded(monkeypatch):
     return names
 
 
-def test_a_checkpoint_is_read_once_and_again_when_another_is_put_in_its_place(tmp_path, loaded):
-    config = tmp_path / "tiny" / "sft" / "config.json"
-    config.parent.mkdir(parents=True)
-    config.write_text("{}")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_checkpoint_is_read_once_and_again_when_any_of_its_files_is_replaced(tmp_path, loaded, name):
+    folder = write_checkpoint(tmp_path / "tiny" / "sft")
     checkpoints = batching.Checkpoints(tmp_path)
     first = checkpoints.get("tiny/sft")
     assert checkpoints.get("tiny/sft") is first
-    os.utime(config, (1, 1))
+    os.utime(folder / name, (1, 1))
     assert checkpoints.get("tiny/sft") is not first
     assert loaded == ["tiny/sft", "tiny/sft"]
+
+
+def test_an_adapter_is_read_again_when_its_base_is_replaced(tmp_path, loaded):
+    base = write_checkpoint(tmp_path / "tiny" / "base")
+    write_adapter(tmp_path / "tiny" / "lora", base)
+    checkpoints = batching.Checkpoints(tmp_path)
+    first = checkpoints.get("tiny/lora")
+    os.utime(base / "model.safetensors", (1, 1))
+    assert checkpoints.get("tiny/lora") is not first

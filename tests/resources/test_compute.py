@@ -10,7 +10,8 @@ import dagster as dg
 import pytest
 from processes import kill, marked, until
 
-from resources.compute import LocalCompute, PayloadError
+from resources.accelerate_configs import ComputeError, config_file, packaged
+from resources.compute import LocalCompute, PayloadError, _launcher
 from resources.gpus import GpuError, Gpus, Holder
 
 PAYLOAD = """
@@ -54,14 +55,15 @@ def room(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(room, gpus=0, **spec):
+def run(room, gpus=0, accelerate=None, **spec):
     """What the payload returns, called from a real run."""
     results = []
 
     @dg.asset
     def made(context: dg.AssetExecutionContext):
         compute = LocalCompute(room / "logs")
-        results.append(compute.run(context, "work", {"out_dir": str(room / "out"), **spec}, gpus=gpus))
+        options = {"gpus": gpus, "accelerate": accelerate}
+        results.append(compute.run(context, "work", {"out_dir": str(room / "out"), **spec}, **options))
         return dg.MaterializeResult()
 
     dg.materialize([made], instance=dg.DagsterInstance.ephemeral())
@@ -86,6 +88,54 @@ def test_more_gpus_than_there_are_is_told(room):
 def test_a_payload_that_fails_is_told_with_the_end_of_its_log(room):
     with pytest.raises(PayloadError, match=r"failed with code 3.*work-out\.log ends with:\nhello from the payload"):
         run(room, status=3)
+
+
+def test_a_failure_is_told_by_what_this_run_printed(room):
+    (room / "logs").mkdir()
+    (room / "logs" / "work-out.log").write_text("of another run\n")
+    with pytest.raises(PayloadError) as failed:
+        run(room, status=3)
+    assert "of another run" not in str(failed.value)
+
+
+@pytest.mark.parametrize("name", ["cpu", "single_gpu", "multi_gpu", "fsdp", "fsdp_qlora"])
+def test_a_packaged_accelerate_config_is_one_that_accelerate_reads(name):
+    pytest.importorskip("accelerate", reason="needs the train extra")
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    assert name in packaged()
+    assert load_config_from_file(str(config_file(name))).num_machines == 1
+
+
+def test_an_accelerate_config_is_a_name_or_a_file(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("num_processes: 2\n")
+    monkeypatch.chdir(tmp_path)
+    assert config_file("mine.yaml") == config_file(str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
+    with pytest.raises(ComputeError, match=r"'multi-gpu' is neither a packaged config \(cpu, fsdp, .*\) nor a file"):
+        config_file("multi-gpu")
+
+
+def test_an_unknown_accelerate_config_stops_before_anything_is_written(room):
+    with pytest.raises(ComputeError, match="neither a packaged config"):
+        run(room, accelerate="many_gpus")
+    assert not (room / "out.spec.json").exists()
+
+
+@pytest.mark.parametrize(("gpus", "processes"), [(0, None), (4, "4"), (1, "1")])
+def test_the_launcher_is_told_how_many_processes_there_are(gpus, processes):
+    words = _launcher("multi_gpu", gpus)
+    assert words[words.index("--config_file") + 1] == str(config_file("multi_gpu"))
+    assert words[words.index("--main_process_port") + 1] == "0"
+    assert words[words.index("--num_machines") + 1] == "1"
+    assert ("--num_processes" in words) == (processes is not None)
+    assert processes is None or words[words.index("--num_processes") + 1] == processes
+    assert words[-1] == "-m"
+
+
+@pytest.mark.parametrize("name", ["cpu", "single_gpu"])
+def test_a_config_for_one_process_and_several_gpus_do_not_go_together(room, name):
+    with pytest.raises(ComputeError, match="is for one process, and there are 2 GPUs; take multi_gpu or fsdp"):
+        run(room, gpus=2, accelerate=name)
 
 
 def test_a_killed_run_leaves_no_payload(room, monkeypatch):

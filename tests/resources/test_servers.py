@@ -3,10 +3,12 @@
 import urllib.request
 
 import pytest
+from folders import write_adapter, write_checkpoint
 from processes import kill, lives, until
 
 from partitions.study import Model
 from partitions.study_file import load_study
+from resources.checkpoints import CheckpointError
 from resources.gpus import GpuError
 from resources.home import Home
 from resources.server_files import kept_servers
@@ -35,6 +37,20 @@ def test_the_flags_of_the_paper_s_models():
     assert judge[-2:] == ["--reasoning-parser", "gemma4"]
     assert "--trust-remote-code" in judge
     assert "--revision" not in judge
+
+
+def test_an_adapter_is_served_under_the_model_s_name_on_top_of_its_base(tmp_path):
+    server = paper_model("qwen3-4b").server
+    base = write_checkpoint(tmp_path / "base")
+    adapter = write_adapter(tmp_path / "adapter", base, rank=24)
+    command = " ".join(vllm_command("qwen3-4b", str(adapter), server, 8000))
+    assert command.startswith(f"vllm serve {base} --served-model-name qwen3-4b-base --host 127.0.0.1 --port 8000")
+    assert f"--enable-lora --lora-modules qwen3-4b={adapter} --max-lora-rank 32" in command
+    published = write_adapter(tmp_path / "published", "Qwen/Qwen3-4B", revision="abc")
+    assert vllm_command("q", str(published), server, 1)[2] == "Qwen/Qwen3-4B"
+    assert "--revision abc" in " ".join(vllm_command("q", str(published), server, 1))
+    with pytest.raises(CheckpointError, match="is an adapter on the adapter"):
+        vllm_command("q", str(write_adapter(tmp_path / "second", adapter)), server, 1)
 
 
 def quick(name="qwen3-4b", idle=0.3, **compute):

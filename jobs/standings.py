@@ -1,0 +1,132 @@
+"""How base models, registered checkpoints and scored cells stand, read from the lake and from where the weights lie."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from jobs.rescore import Standing, Step
+from mbt_assets.identities import digest_of
+from mbt_assets.recipes import scorer_version
+from mbt_assets.registry import Weights, base_now, scored_digests, weights_now
+from partitions.grid import SCORES, Grid, Node, registry_origin, split_key
+from partitions.study import HubSource, Study, split_variant, variant
+from resources.artifacts import Artifacts
+from resources.checkpoints import CheckpointError
+from resources.home import Home
+from resources.lake import LakeError
+
+HUB_EVERY_S = 600.0
+"""A revision on the Hub is asked for at most this often."""
+UNFINISHED = "unfinished"
+"""Stands for the digest of a cell whose scores are of several checkpoints, or whose figures are older than they."""
+
+
+def scorer_versions() -> str:
+    """All scorer versions as one short digest."""
+    return digest_of({asset: scorer_version(asset) for asset in SCORES})[:12]
+
+
+class Standings:
+    """Looks at a study again and again; answers of the Hub are kept for a while, since every tick would ask.
+
+    Args:
+        study: the study.
+        artifacts: finds what is stored.
+        home: where its files lie.
+    """
+
+    def __init__(self, study: Study, artifacts: Artifacts, home: Home):
+        self.study = study
+        self.grid = Grid(study)
+        self.artifacts = artifacts
+        self.home = home
+        self._asked: dict[str, tuple[float, Weights | CheckpointError]] = {}
+
+    def now(self) -> list[Standing]:
+        """One standing per base model, checkpoint and cell that was ever scored, and of the Hub's and disk's state."""
+        keys = self.grid.keys("cell_metrics")
+        with ThreadPoolExecutor(8) as pool:
+            found = dict(zip(keys, pool.map(self._scored, keys), strict=True))
+        scored = {split_key(key)[1] for key, made in found.items() if made is not None}
+        weights = {slug: self._weights(slug) for slug in self.grid.variants if slug in scored}
+        bases = dict.fromkeys(variant(split_variant(slug)[0], "base") for slug in weights if _rests_on_base(slug))
+        return [
+            *(self._base(slug) for slug in bases),
+            *(self._checkpoint(slug, now) for slug, now in weights.items()),
+            *self._cells(found, weights),
+        ]
+
+    def _base(self, slug: str) -> Standing:
+        stored = self.artifacts.lake.values(Node("base_models", slug), "digest")
+        return _standing("base", slug, self._weights(slug), next(iter(stored), None))
+
+    def _checkpoint(self, slug: str, now: Weights | CheckpointError) -> Standing:
+        stored = self.artifacts.lake.values(Node("checkpoints", slug), "digest")
+        needs = (variant(split_variant(slug)[0], "base"),) if _rests_on_base(slug) else ()
+        return _standing("checkpoint", slug, now, next(iter(stored), None), needs=needs)
+
+    def _cells(self, found: dict[str, str | None], weights: dict[str, Weights | CheckpointError]) -> Iterator[Standing]:
+        versions = scorer_versions()
+        for key, made in found.items():
+            slug = split_key(key)[1]
+            if made is not None:
+                # A checkpoint that cannot be looked at is told of once, by its own standing.
+                yield _standing("cell", key, weights[slug], made, versions=versions, needs=(slug,))
+
+    def _weights(self, slug: str) -> Weights | CheckpointError:
+        """What a variant's weights are now, or why that cannot be told."""
+        model, mode = split_variant(slug)
+        if not _rests_on_base(slug):
+            entry = self.study.models[model].external.get(mode)
+            source = entry.source if entry else None
+            return self._kept(slug, source, partial(weights_now, self.study, self.artifacts.lake, self.home, slug))
+        return self._kept(
+            model, self.study.models[model].source, partial(base_now, self.study, self.artifacts.lake, self.home, model)
+        )
+
+    def _kept(self, name: str, source: object, ask: Callable[[], Weights]) -> Weights | CheckpointError:
+        known = self._asked.get(name)
+        if isinstance(source, HubSource) and known and time.monotonic() < known[0] + HUB_EVERY_S:
+            return known[1]
+        try:
+            answer: Weights | CheckpointError = ask()
+        except (CheckpointError, LakeError) as error:
+            answer = CheckpointError(str(error))
+        self._asked[name] = (time.monotonic(), answer)
+        return answer
+
+    def _scored(self, key: str) -> str | None:
+        """Digest and scorer versions that a cell's figures were made from; None where it was never scored."""
+        stored = {table: self.artifacts.stored(Node(table, key)) for table in (*SCORES, "cell_metrics")}
+        figures = stored.pop("cell_metrics")
+        if figures is None or None in stored.values():
+            return None
+        scores = {table: found for table, found in stored.items() if found}
+        versions = digest_of({table: found.provenance.recipe.get("scorer") for table, found in scores.items()})[:12]
+        used = {table: figures.provenance.inputs.get(str(Node(table, key))) for table in scores}
+        digests = scored_digests(self.artifacts.lake, key)
+        whole = len(digests) == 1 and used == {table: found.data_version for table, found in scores.items()}
+        return f"{next(iter(digests)) if whole else UNFINISHED}:{versions}"
+
+
+def _rests_on_base(slug: str) -> bool:
+    origin = registry_origin(slug)
+    return origin is not None and origin.asset == "base_models"
+
+
+def _standing(
+    step: Step,
+    key: str,
+    now: Weights | CheckpointError,
+    found: str | None,
+    *,
+    versions: str = "",
+    needs: tuple[str, ...] = (),
+) -> Standing:
+    if isinstance(now, CheckpointError):
+        return Standing(step, key, "", found, needs, str(now))
+    wanted = f"{now.digest}:{versions}" if versions else now.digest
+    return Standing(step, key, wanted, found, needs)

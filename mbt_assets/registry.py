@@ -1,0 +1,164 @@
+"""The checkpoint registry against what really lies there.
+
+Weights change in place, Hub revisions move; and a cell must not mix the answers of two checkpoints.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mbt_assets.identities import digest_of, model_identity
+from mbt_assets.stage import Stage
+from partitions.grid import SCORES, Node, registry_origin, split_key
+from partitions.study import External, HubSource, PathSource, RulesSource, Study, split_variant, variant
+from resources.checkpoints import CheckpointError, current_digest
+from resources.home import Home
+from resources.lake import Lake
+
+DIGEST = "checkpoint_digest"
+COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights as they are: where they lie, which revision, and their digest."""
+
+    uri: str
+    digest: str
+    revision: str | None = None
+
+
+def resolve(source: HubSource | PathSource, home: Home) -> Weights:
+    """What a published or local checkpoint is exactly, now.
+
+    Raises:
+        CheckpointError: it cannot be found or is not whole, or the Hub cannot be reached.
+    """
+    if isinstance(source, PathSource):
+        folder = Path(source.path).absolute()
+        return Weights(str(folder), current_digest(folder, home.digests))
+    revision = source.revision
+    if not (revision and COMMIT.fullmatch(revision)):
+        revision = _commit(source)
+    uri = f"hub://{source.repo}@{revision}"
+    return Weights(uri, digest_of(uri), revision)
+
+
+def _commit(source: HubSource) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return str(HfApi().model_info(source.repo, revision=source.revision, timeout=HUB_TIMEOUT_S).sha)
+    except (HfHubHTTPError, OSError) as error:
+        raise CheckpointError(
+            f"the Hub did not say what {source.repo} is ({type(error).__name__}: {error}): check the name, the network "
+            "and HF_TOKEN, or give a local folder as {kind: path, path: …}"
+        ) from error
+
+
+def in_place(uri: str, digest: str, home: Home) -> Weights:
+    """Weights of a registry row as they are now; those that no folder holds cannot change under their uri.
+
+    Raises:
+        CheckpointError: the folder is gone or not whole.
+    """
+    if "://" in uri:
+        return Weights(uri, digest)
+    return Weights(uri, current_digest(Path(uri), home.digests))
+
+
+def external_source(study: Study, slug: str) -> HubSource | PathSource:
+    """Where the study says that an external checkpoint is.
+
+    Raises:
+        CheckpointError: it does not say.
+    """
+    model, mode = split_variant(slug)
+    entry = study.models[model].external.get(mode, External())
+    if entry.source is None:
+        raise CheckpointError(
+            f"checkpoints[{slug}]: the study does not say where this checkpoint is: set "
+            f"models.{model}.external.{mode}.source to {{kind: path, path: …}} or {{kind: hub, repo: …}}"
+        )
+    return entry.source
+
+
+def weights_now(study: Study, lake: Lake, home: Home, slug: str) -> Weights:
+    """What the registry would say of a variant if it were asked again.
+
+    Raises:
+        CheckpointError: the weights are gone or not whole, or the Hub cannot be reached.
+        LakeError: what the variant is made from was never made.
+    """
+    origin = registry_origin(slug)
+    if origin is None:
+        return resolve(external_source(study, slug), home)
+    row = lake.read(origin).row(0, named=True)
+    return in_place(row["uri"], row["digest"], home)
+
+
+def base_now(study: Study, lake: Lake, home: Home, model: str) -> Weights:
+    """What a base model is now, by the study's own word: a Hub revision moves, a folder is replaced.
+
+    Raises:
+        CheckpointError: it is gone or not whole, or the Hub cannot be reached.
+        LakeError: an embedded student was never made.
+    """
+    source = study.models[model].source
+    if isinstance(source, HubSource | PathSource):
+        return resolve(source, home)
+    if isinstance(source, RulesSource):
+        return Weights(f"rules://{model}", model_identity(study, model))
+    row = lake.read(Node("base_models", variant(model, "base"))).row(0, named=True)
+    return in_place(row["uri"], row["digest"], home)
+
+
+def verified(stage: Stage, row: dict[str, Any], node: Node) -> dict[str, Any]:
+    """A registry row whose weights are still those that were registered.
+
+    Args:
+        stage: knows the home.
+        row: with `uri` and `digest`.
+        node: the partition that the row is of.
+
+    Raises:
+        CheckpointError: the weights are gone, damaged or others than were registered.
+    """
+    if in_place(row["uri"], row["digest"], stage.home).digest != row["digest"]:
+        raise CheckpointError(
+            f"{stage.node}: the files of {row['uri']} have changed since {node} registered them: materialize {node} "
+            "again"
+        )
+    return row
+
+
+def check_landing(stage: Stage, frame: pl.DataFrame) -> None:
+    """See, just before rows land, that they are of the checkpoint that is registered and lies there now.
+
+    Args:
+        stage: a partition of a cell.
+        frame: rows with `checkpoint_digest`; figures of a cell, which have none, are held against its scores.
+
+    Raises:
+        CheckpointError: the checkpoint changed in the meantime; nothing lands.
+    """
+    node = Node("checkpoints", split_key(stage.node.key)[1])
+    row = verified(stage, stage.read(node.asset, node.key).row(0, named=True), node)
+    own = set(frame[DIGEST].unique()) if DIGEST in frame.columns else scored_digests(stage.lake, stage.node.key)
+    if own - {row["digest"]}:
+        raise CheckpointError(
+            f"{stage.node}: {node} has changed since these rollouts were made: materialize "
+            f"validation_rollouts[{stage.node.key}] again, and then its scores"
+        )
+
+
+def scored_digests(lake: Lake, key: str) -> set[str]:
+    """The digests that the scores of a cell were computed from; more than one where a re-score was cut off."""
+    return {digest for table in SCORES for digest in lake.values(Node(table, key), DIGEST)}
