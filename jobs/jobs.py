@@ -7,7 +7,7 @@ import dagster as dg
 
 from jobs.plan import CELL_ASSETS, FINAL_ASSETS, final_nodes, slice_of, units
 from jobs.runner import Build, Report, Runner
-from mbt_assets.stage import FORCE_TAG
+from mbt_assets.stage import FORCE_TAG, note_process
 from partitions.axes import Axes
 from partitions.grid import Node
 from resources.artifacts import Artifacts
@@ -45,6 +45,7 @@ def slice_jobs(axes: Axes, artifacts: Artifacts, home: Home, build: Build) -> li
     grid = axes.grid
 
     def made(context: dg.OpExecutionContext, nodes: set[Node]) -> None:
+        note_process(context.instance, context.run.run_id)
         runner = Runner(grid, artifacts, home, build, on_report=_logged(context))
         force = context.run.tags.get(FORCE_TAG) == "true"
         reports = runner.run(units(grid, nodes | final_nodes()), force=force)

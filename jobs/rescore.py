@@ -55,12 +55,14 @@ class History:
     """Earlier requests for one target.
 
     Attributes:
-        attempts: how many there were.
+        attempts: how many there were since the last one that succeeded: weights may come back to what they were.
+        total: how many there ever were.
         running: whether one is still under way.
         ended: Unix time at which the last one ended.
     """
 
     attempts: int = 0
+    total: int = 0
     running: bool = False
     ended: float = 0.0
 
@@ -86,17 +88,26 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """One request: what it is for, and which attempt it is (from 1)."""
+    """One request.
+
+    Attributes:
+        step: what is to be done.
+        key: for which partition.
+        target: what it is for.
+        attempt: which attempt it is since the last that succeeded, from 1.
+        number: which request for this target it is at all, from 1.
+    """
 
     step: Step
     key: str
     target: str
     attempt: int
+    number: int
 
     @property
     def run_key(self) -> str:
-        """Unique per target and attempt."""
-        return f"{self.target}:{self.attempt}"
+        """Unique per target and request."""
+        return f"{self.target}:{self.number}"
 
 
 @dataclass(frozen=True)
@@ -159,15 +170,24 @@ def decide(standings: Iterable[Standing], history: Mapping[str, History], limits
             waiting.append(at.key)
         elif past.attempts >= limits.attempts:
             given_up.append(at.key)
-        elif len(requests) >= limits.per_tick or (
-            past.attempts and now < past.ended + limits.pause_after(past.attempts)
-        ):
+        elif len(requests) >= limits.per_tick or (past.total and now < past.ended + limits.pause_after(past.attempts)):
             waiting.append(at.key)
         else:
-            requests.append(Request(at.step, at.key, at.target, past.attempts + 1))
+            requests.append(Request(at.step, at.key, at.target, past.attempts + 1, past.total + 1))
     changed = dict.fromkeys(at.key.rpartition("|")[2] for at in known if at.weights_changed)
-    problems = tuple((at.key, at.problem) for at in known if at.problem)
-    return Decision(tuple(requests), tuple(changed), tuple(running), tuple(waiting), tuple(given_up), problems)
+    problems: dict[str, str] = {}
+    for at in known:
+        # Told once: the cells of a checkpoint have its problem too.
+        if at.problem:
+            problems.setdefault(at.problem, at.key)
+    return Decision(
+        tuple(requests),
+        tuple(changed),
+        tuple(running),
+        tuple(waiting),
+        tuple(given_up),
+        tuple((key, why) for why, key in problems.items()),
+    )
 
 
 def _counted(number: int, word: str) -> str:

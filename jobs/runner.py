@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 
 import dagster as dg
 
+from jobs.lost_runs import fail_lost_runs
 from jobs.plan import Unit, dependencies, descendants
 from jobs.workers import Workers, interruptible, worker_pool
 from mbt_assets.stage import FORCE_TAG
@@ -26,6 +27,8 @@ from resources.artifacts import Artifacts
 from resources.home import Home
 
 Outcome = Literal["made", "reused", "failed", "skipped"]
+UNIT_TAG = "mbt/unit"
+"""Tag of a run: the name of the unit that it makes."""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -159,6 +162,8 @@ class Runner:
         ready: list[str] = []
         running: dict[Future[Made], tuple[Unit, list[Node], str]] = {}
         prepare_instance()
+        with dg.DagsterInstance.get() as instance:
+            fail_lost_runs(instance)
         with worker_pool(self.workers) as pool:
             while sorter.is_active():
                 # What most others wait for goes first, so that both ends of a long chain are not left to one worker.
@@ -177,7 +182,7 @@ class Runner:
 
     def _submit(self, pool: Workers, unit: Unit, wanted: list[Node], force: bool) -> Future[Made]:
         self.on_start(unit, wanted)
-        study, tags = self.grid.study.model_dump_json(), {"mbt/unit": unit.name}
+        study, tags = self.grid.study.model_dump_json(), {UNIT_TAG: unit.name}
         if force:
             tags[FORCE_TAG] = "true"
         return pool.submit(make, self.build, study, self.home, tuple(wanted), tags)

@@ -1,4 +1,4 @@
-"""The sensors: one that re-scores what a changed checkpoint has made stale, and one that keeps the marts up to date."""
+"""The sensors: they re-score what a changed checkpoint has made stale, keep marts up to date, and end lost runs."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -7,9 +7,12 @@ from typing import Any
 import dagster as dg
 
 from jobs.jobs import REGISTER_BASE, REGISTER_CHECKPOINT, SCORE_CELL
-from jobs.plan import CELL_ASSETS, FINAL_ASSETS
+from jobs.lost_runs import fail_lost_runs
+from jobs.plan import CELL_ASSETS, FINAL_ASSETS, unit_of
 from jobs.rescore import Decision, History, Limits, Standing, decide
+from jobs.runner import UNIT_TAG
 from jobs.standings import Standings
+from partitions.grid import Node
 from partitions.study import Study
 
 TARGET_TAG = "mbt/rescore"
@@ -37,11 +40,18 @@ def _history(instance: dg.DagsterInstance, at: Standing, busy: Sequence[dg.RunRe
     records = instance.get_run_records(dg.RunsFilter(tags={TARGET_TAG: at.target}))
     running = any(record.dagster_run.status in UNFINISHED and not _lost(record, now) for record in records)
     ended = max((record.end_time or record.create_timestamp.timestamp() for record in records), default=0.0)
-    return History(len(records), running or any(_makes(record, at) for record in busy), ended)
+    # Newest first.
+    states = [record.dagster_run.status for record in records]
+    success = dg.DagsterRunStatus.SUCCESS
+    attempts = states.index(success) if success in states else len(states)
+    return History(attempts, len(records), running or any(_makes(record, at) for record in busy), ended)
 
 
 def _makes(record: dg.RunRecord, at: Standing) -> bool:
     run = record.dagster_run
+    # What the runner starts has neither a job of that name nor a selection, but says what it makes.
+    if run.tags.get(UNIT_TAG) in {unit_of(Node(asset, at.key)) for asset in ASSETS[at.step]}:
+        return True
     assets = {key.path[-1] for key in run.asset_selection or ()}
     return run.tags.get(PARTITION_TAG) == at.key and (run.job_name == JOBS[at.step] or bool(assets & ASSETS[at.step]))
 
@@ -113,3 +123,24 @@ def marts_sensor() -> dg.AutomationConditionSensorDefinition:
         minimum_interval_seconds=30,
         description="Makes the marts, the warehouse and the report again when the figures of a cell have changed.",
     )
+
+
+def lost_runs_sensor() -> dg.SensorDefinition:
+    """The sensor that reports as failed the runs whose process was killed."""
+
+    @dg.sensor(
+        name="fail_lost_runs",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=60,
+        description=(
+            "Reports as failed the runs whose process was killed: they would show as running, take a slot, and hold "
+            "the marts back for ever. It sees those of its own machine."
+        ),
+    )
+    def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        told = fail_lost_runs(context.instance)
+        for line in told:
+            context.log.warning(line)
+        return dg.SkipReason("; ".join(told) or "every run of this machine has its process")
+
+    return lost_runs

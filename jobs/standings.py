@@ -10,7 +10,7 @@ from functools import partial
 from jobs.rescore import Standing, Step
 from mbt_assets.identities import digest_of
 from mbt_assets.recipes import scorer_version
-from mbt_assets.registry import Weights, base_now, scored_digests, weights_now
+from mbt_assets.registry import Weights, base_now, scored_from, weights_now
 from partitions.grid import SCORES, Grid, Node, registry_origin, split_key
 from partitions.study import HubSource, Study, split_variant, variant
 from resources.artifacts import Artifacts
@@ -50,7 +50,7 @@ class Standings:
         keys = self.grid.keys("cell_metrics")
         with ThreadPoolExecutor(8) as pool:
             found = dict(zip(keys, pool.map(self._scored, keys), strict=True))
-        scored = {split_key(key)[1] for key, made in found.items() if made is not None}
+        scored = {split_key(key)[1] for key, made in found.items() if isinstance(made, str)}
         weights = {slug: self._weights(slug) for slug in self.grid.variants if slug in scored}
         bases = dict.fromkeys(variant(split_variant(slug)[0], "base") for slug in weights if _rests_on_base(slug))
         return [
@@ -60,20 +60,28 @@ class Standings:
         ]
 
     def _base(self, slug: str) -> Standing:
-        stored = self.artifacts.lake.values(Node("base_models", slug), "digest")
-        return _standing("base", slug, self._weights(slug), next(iter(stored), None))
+        return self._registered("base", Node("base_models", slug), self._weights(slug), ())
 
     def _checkpoint(self, slug: str, now: Weights | CheckpointError) -> Standing:
-        stored = self.artifacts.lake.values(Node("checkpoints", slug), "digest")
         needs = (variant(split_variant(slug)[0], "base"),) if _rests_on_base(slug) else ()
-        return _standing("checkpoint", slug, now, next(iter(stored), None), needs=needs)
+        return self._registered("checkpoint", Node("checkpoints", slug), now, needs)
 
-    def _cells(self, found: dict[str, str | None], weights: dict[str, Weights | CheckpointError]) -> Iterator[Standing]:
+    def _registered(self, step: Step, node: Node, now: Weights | CheckpointError, needs: tuple[str, ...]) -> Standing:
+        try:
+            stored = next(iter(self.artifacts.lake.values(node, "digest")), None)
+        except LakeError as error:
+            return Standing(step, node.key, "", "", needs, str(error))
+        return _standing(step, node.key, now, stored, needs=needs)
+
+    def _cells(
+        self, found: dict[str, str | LakeError | None], weights: dict[str, Weights | CheckpointError]
+    ) -> Iterator[Standing]:
         versions = scorer_versions()
         for key, made in found.items():
             slug = split_key(key)[1]
-            if made is not None:
-                # A checkpoint that cannot be looked at is told of once, by its own standing.
+            if isinstance(made, LakeError):
+                yield Standing("cell", key, "", "", (slug,), str(made))
+            elif made is not None:
                 yield _standing("cell", key, weights[slug], made, versions=versions, needs=(slug,))
 
     def _weights(self, slug: str) -> Weights | CheckpointError:
@@ -93,23 +101,23 @@ class Standings:
             return known[1]
         try:
             answer: Weights | CheckpointError = ask()
-        except (CheckpointError, LakeError) as error:
+        except (CheckpointError, LakeError, OSError) as error:
             answer = CheckpointError(str(error))
         self._asked[name] = (time.monotonic(), answer)
         return answer
 
-    def _scored(self, key: str) -> str | None:
+    def _scored(self, key: str) -> str | LakeError | None:
         """Digest and scorer versions that a cell's figures were made from; None where it was never scored."""
-        stored = {table: self.artifacts.stored(Node(table, key)) for table in (*SCORES, "cell_metrics")}
-        figures = stored.pop("cell_metrics")
-        if figures is None or None in stored.values():
-            return None
-        scores = {table: found for table, found in stored.items() if found}
-        versions = digest_of({table: found.provenance.recipe.get("scorer") for table, found in scores.items()})[:12]
-        used = {table: figures.provenance.inputs.get(str(Node(table, key))) for table in scores}
-        digests = scored_digests(self.artifacts.lake, key)
-        whole = len(digests) == 1 and used == {table: found.data_version for table, found in scores.items()}
-        return f"{next(iter(digests)) if whole else UNFINISHED}:{versions}"
+        try:
+            made = scored_from(self.artifacts.lake, key)
+            if made is None:
+                return None
+            stored = {table: self.artifacts.lake.stored(Node(table, key)) for table in SCORES}
+        except LakeError as error:
+            return error
+        versions = {table: at.provenance.recipe.get("scorer") for table, at in stored.items() if at}
+        digest = made.digest if made.digest and made.current else UNFINISHED
+        return f"{digest}:{digest_of(versions)[:12]}"
 
 
 def _rests_on_base(slug: str) -> bool:

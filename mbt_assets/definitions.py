@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from jobs.jobs import RESCORE_JOBS, asset_jobs, slice_jobs
-from jobs.sensors import marts_sensor, rescore_sensor
+from jobs.sensors import lost_runs_sensor, marts_sensor, rescore_sensor
 from jobs.standings import Standings
 from mbt_assets import marts, models, questions, report, rollouts, scores, traces, training, training_sets
 from mbt_assets.published import or_published
@@ -64,6 +64,7 @@ class Platform:
             sensors=[
                 rescore_sensor(self.study, lambda: Standings(self.study, self.artifacts, self.home), rescoring),
                 marts_sensor(),
+                lost_runs_sensor(),
             ],
             resources=self.resources,
             # A step is short beside the import of a fresh process; GPU work runs in payload processes anyway.

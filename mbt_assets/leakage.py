@@ -11,12 +11,7 @@ from mbt_assets import benchmarks
 from mbt_assets.scoring.answers import normalize_series
 from mbt_assets.stage import CheckOutcome, FrameCheck, Stage
 
-FOUND: dict[str, Any] = {
-    "question_id": pl.String(),
-    "validation": pl.String(),
-    "validation_id": pl.String(),
-    "by": pl.String(),
-}
+FOUND: dict[str, Any] = dict.fromkeys(("dataset", "question_id", "validation", "validation_id", "by"), pl.String())
 EXAMPLES = 5
 
 
@@ -31,7 +26,7 @@ def leaked(stage: Stage, datasets: Iterable[str]) -> pl.DataFrame:
         datasets: whose training questions.
 
     Returns:
-        One row per pair: `question_id`, `validation` (dataset), `validation_id` and `by` (id or text).
+        One row per pair: `dataset`, `question_id`, `validation` (dataset), `validation_id` and `by` (id or text).
     """
     validation = {name: _questions(stage, "validation_questions", name) for name in stage.grid.datasets}
     found = [pl.DataFrame(schema=FOUND)]
@@ -41,8 +36,9 @@ def leaked(stage: Stage, datasets: Iterable[str]) -> pl.DataFrame:
             right = held_out.select(validation_id="question_id", key="question_id", text="text")
             if stage.study.datasets[dataset].benchmark == stage.study.datasets[name].benchmark:
                 pairs = asked.join(right.select("key", "validation_id"), left_on="question_id", right_on="key")
-                found.append(_pairs(pairs, name, "id"))
-            found.append(_pairs(asked.join(right.select("text", "validation_id"), on="text"), name, "text"))
+                found.append(_pairs(pairs, dataset, name, "id"))
+            pairs = asked.join(right.select("text", "validation_id"), on="text")
+            found.append(_pairs(pairs, dataset, name, "text"))
     return pl.concat(found)
 
 
@@ -57,8 +53,9 @@ def _questions(stage: Stage, table: str, dataset: str) -> pl.DataFrame:
     return rows.select("question_id").with_columns(text=normalize_series(text).replace("", None))
 
 
-def _pairs(rows: pl.DataFrame, validation: str, by: str) -> pl.DataFrame:
-    return rows.select("question_id", validation=pl.lit(validation), validation_id="validation_id", by=pl.lit(by))
+def _pairs(rows: pl.DataFrame, dataset: str, validation: str, by: str) -> pl.DataFrame:
+    texts = {"dataset": dataset, "validation": validation, "by": by}
+    return rows.with_columns(**{name: pl.lit(text) for name, text in texts.items()}).select(list(FOUND))
 
 
 def describe(pairs: pl.DataFrame) -> str:

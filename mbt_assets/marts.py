@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -10,7 +10,7 @@ import duckdb
 import polars as pl
 
 import sql
-from mbt_assets.registry import check_landing
+from mbt_assets.registry import check_landing, mixed_cells
 from mbt_assets.scoring import udfs
 from mbt_assets.stage import OWNERS, Stage, StageSpec, provenance_of, when_updated
 from partitions.axes import Axes
@@ -23,9 +23,11 @@ from resources.tables import LAKE_TABLES, SQL_TABLES, TABLES
 
 
 @contextlib.contextmanager
-def sql_over(lake: Lake, study: Study, tables: tuple[str, ...]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB with views of `tables` and the functions that the SQL files call."""
-    with contextlib.closing(warehouse.lake_connection(lake, study, tables)) as connection:
+def sql_over(
+    lake: Lake, study: Study, tables: tuple[str, ...], without: Sequence[str] = ()
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB with views of `tables` (some cells left out) and the functions that the SQL files call."""
+    with contextlib.closing(warehouse.lake_connection(lake, study, tables, without)) as connection:
         udfs.register(connection, study.resamples, study.seed)
         yield connection
 
@@ -80,7 +82,12 @@ def _mart_figures(frame: pl.DataFrame) -> dict[str, Any]:
 def _mart(stage: Stage) -> pl.DataFrame:
     declare_sql_tables(stage.lake, stage.study)
     mart = sql.load(stage.node.asset)
-    with sql_over(stage.lake, stage.study, (*TABLES, "cell_metrics")) as connection:
+    mixed = mixed_cells(stage.lake, stage.grid.keys("cell_metrics"))
+    stage.note(cells_left_out=len(mixed))
+    if mixed:
+        # Each table would show another checkpoint: rather none, until the re-score is through.
+        stage.context.log.warning("%s leaves out cells that are being re-scored: %s", stage.node, ", ".join(mixed))
+    with sql_over(stage.lake, stage.study, (*TABLES, "cell_metrics"), mixed) as connection:
         return connection.sql(mart.statement).pl()
 
 

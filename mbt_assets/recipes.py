@@ -11,8 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from resources.accelerate_configs import ComputeError, config_file
-
 import sql
 from mbt_assets import benchmarks, prompts
 from mbt_assets.benchmarks import hub
@@ -21,6 +19,7 @@ from mbt_assets.scoring import answer_hits, answers, degeneration, mqi, rrp, tra
 from partitions.grid import MARTS, Grid, Node, split_key
 from partitions.modes import MODES
 from partitions.study import PathSource, Published, Study, split_variant
+from resources.accelerate_configs import ComputeError, config_file
 from resources.checkpoints import MISSING, folder_state
 
 Recipe = dict[str, Any]
@@ -191,6 +190,8 @@ def _trained(study: Study, key: str, trainer: Literal["sft", "grpo"]) -> Recipe:
     made_with: Recipe = training.model_dump(include=set(WEIGHT_SETTINGS))
     if training.accelerate:
         made_with["accelerate_file"] = _accelerate_state(training.accelerate)
+        # Each one is a process with a batch of its own.
+        made_with["gpus"] = study.models[split_variant(key)[0]].compute.gpus
     return made_with | {"seed": study.seed, "version": STAGE_VERSIONS[trainer]}
 
 

@@ -6,6 +6,7 @@ Weights change in place, Hub revisions move; and a cell must not mix the answers
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,17 @@ def resolve(source: HubSource | PathSource, home: Home) -> Weights:
 
 
 def _commit(source: HubSource) -> str:
+    import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         return str(HfApi().model_info(source.repo, revision=source.revision, timeout=HUB_TIMEOUT_S).sha)
-    except (HfHubHTTPError, OSError) as error:
+    # A name that cannot be one is a ValueError; what the line does wrong is no OSError.
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
+        said = " ".join(str(error).split())
         raise CheckpointError(
-            f"the Hub did not say what {source.repo} is ({type(error).__name__}: {error}): check the name, the network "
+            f"the Hub did not say what {source.repo} is ({type(error).__name__}: {said}): check the name, the network "
             "and HF_TOKEN, or give a local folder as {kind: path, path: …}"
         ) from error
 
@@ -102,6 +106,13 @@ def weights_now(study: Study, lake: Lake, home: Home, slug: str) -> Weights:
         return resolve(external_source(study, slug), home)
     row = lake.read(origin).row(0, named=True)
     return in_place(row["uri"], row["digest"], home)
+
+
+def to_materialize(slug: str) -> str:
+    """What has to be made again, in order, for the registry to follow files that changed."""
+    origin = registry_origin(slug)
+    first = f"{origin} and then " if origin is not None and origin.asset == "base_models" else ""
+    return f"{first}{Node('checkpoints', slug)}"
 
 
 def base_now(study: Study, lake: Lake, home: Home, model: str) -> Weights:
@@ -162,3 +173,41 @@ def check_landing(stage: Stage, frame: pl.DataFrame) -> None:
 def scored_digests(lake: Lake, key: str) -> set[str]:
     """The digests that the scores of a cell were computed from; more than one where a re-score was cut off."""
     return {digest for table in SCORES for digest in lake.values(Node(table, key), DIGEST)}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a cell's scores and figures are of.
+
+    Attributes:
+        digest: of the one checkpoint that answered; None where they are of several.
+        current: the figures were computed from the scores that are there.
+    """
+
+    digest: str | None
+    current: bool
+
+
+def scored_from(lake: Lake, key: str) -> Scored | None:
+    """What a cell was scored from; None where it never was.
+
+    Raises:
+        LakeError: a file of the cell is damaged.
+    """
+    figures = lake.stored(Node("cell_metrics", key))
+    scores = {str(node): lake.stored(node) for node in (Node(table, key) for table in SCORES)}
+    if figures is None or None in scores.values():
+        return None
+    same = [
+        found is not None and figures.provenance.inputs.get(name) == found.data_version
+        for name, found in scores.items()
+    ]
+    # Rows name their checkpoint: of another one, every table has other rows, and the figures know none of them.
+    digests = scored_digests(lake, key) if any(same) else set()
+    return Scored(digests.pop() if len(digests) == 1 else None, all(same))
+
+
+def mixed_cells(lake: Lake, keys: Iterable[str]) -> list[str]:
+    """The cells whose scores and figures are of several checkpoints: a re-score is under way, or was cut off."""
+    scored = {key: scored_from(lake, key) for key in keys}
+    return [key for key, found in scored.items() if found is not None and found.digest is None]

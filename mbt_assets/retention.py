@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
-import polars as pl
 from upath import UPath
 
 from mbt_assets.training_notes import PROVENANCE_FILE
-from partitions.grid import SCORES
+from partitions.grid import SCORES, Node
 from resources.checkpoints import ADAPTER_CONFIG, CheckpointError, base_of_adapter, current_digest
 from resources.home import Home
 from resources.lake import Lake
+from resources.tables import TABLES
 
 REGISTRIES = ("base_models", "sft_checkpoints", "grpo_checkpoints", "checkpoints")
 SCORED = ("train_rollouts", "validation_rollouts", *SCORES)
@@ -41,7 +41,8 @@ def prune(home: Home, model: str, mode: str, *, keep: int, newest: Path) -> list
     needed = references(home)
     unneeded = [folder for folder in old if not _is_needed(folder, needed, home)]
     for folder in unneeded:
-        shutil.rmtree(folder)
+        # Somebody else may be at it too.
+        shutil.rmtree(folder, ignore_errors=True)
     return unneeded
 
 
@@ -55,7 +56,14 @@ def trained_folders(home: Home, model: str, mode: str) -> list[Path]:
         and folder.suffix not in IN_THE_MAKING
         and (folder / PROVENANCE_FILE).is_file()
     ]
-    return sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True)
+    return sorted(found, key=_made_at, reverse=True)
+
+
+def _made_at(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # removed in the meantime
+        return 0.0
 
 
 def references(home: Home) -> set[str]:
@@ -68,7 +76,8 @@ def references(home: Home) -> set[str]:
         for table in SCORED:
             found |= _values(lake, table, "checkpoint_digest")
     for config in home.checkpoints.glob(f"*/*/{ADAPTER_CONFIG}"):
-        found.add(base_of_adapter(config.parent)[0])
+        if config.parent.suffix not in IN_THE_MAKING:
+            found.add(base_of_adapter(config.parent)[0])
     return found
 
 
@@ -83,14 +92,10 @@ def lakes(home: Home) -> Iterator[Lake]:
 
 
 def _values(lake: Lake, table: str, column: str) -> set[str]:
-    found: set[str] = set()
-    for path in lake.folder(table).glob("**/rows.parquet"):
-        source = path.path if path.protocol in ("", "file") else path.read_bytes()
-        try:
-            found |= set(pl.read_parquet(source, columns=[column])[column].drop_nulls().unique())
-        except pl.exceptions.ColumnNotFoundError:
-            continue
-    return found
+    if column not in TABLES[table].column_names():
+        return set()
+    nodes = [Node(table, key) for key in lake.keys(table)]
+    return {value for node in nodes for value in lake.values(node, column) if value is not None}
 
 
 def _is_needed(folder: Path, needed: set[str], home: Home) -> bool:
@@ -100,5 +105,8 @@ def _is_needed(folder: Path, needed: set[str], home: Home) -> bool:
         digest = current_digest(folder, home.digests)
     except CheckpointError:
         digest = ""
-    noted = orjson.loads((folder / PROVENANCE_FILE).read_bytes()).get("digest", "")
+    try:
+        noted = orjson.loads((folder / PROVENANCE_FILE).read_bytes()).get("digest", "")
+    except FileNotFoundError:  # removed in the meantime
+        return False
     return bool({digest, noted} & needed)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from mbt_assets.checks import FAILED_REQUESTS, TRUNCATED_ROLLOUTS
 from mbt_assets.generation import Ask, ask_model, forget_replies
-from mbt_assets.identities import request_identity
+from mbt_assets.identities import digest_of, request_identity
 from mbt_assets.models import base_of, checkpoint_of
 from mbt_assets.registry import check_landing, verified
 from mbt_assets.scoring.answers import split_reasoning
@@ -18,7 +20,7 @@ from mbt_assets.stage import Stage, StageSpec
 from partitions.grid import Node
 from partitions.modes import MODES
 from partitions.study import variant
-from resources.checkpoints import CheckpointError
+from resources.checkpoints import folder_state
 
 ROLLOUT_KEYS = ("question_id", "rollout_id")
 
@@ -36,15 +38,12 @@ def _answered(
     model = stage.study.models[stage.model]
     sampling = stage.study.sampling_of(stage.model)
     identity = request_identity(stage.study, stage.model, weights["digest"])
-    with stage.servers.serving(stage.model, model, weights["uri"], identity) as endpoints:
+    with (
+        unchanged(stage, weights, registered),
+        stage.servers.serving(stage.model, model, weights["uri"], identity) as endpoints,
+    ):
         asks, expected = _asks(questions, count), questions.height * count
         frame = ask_model(stage, endpoints, prompt, asks, sampling, ROLLOUT_KEYS, expected=expected)
-    try:
-        verified(stage, weights, registered)
-    except CheckpointError:
-        # Nobody can tell which of the two answered: kept, such a reply would one day pass for one of the first.
-        forget_replies(stage)
-        raise
     # A rollout that never closes its reasoning is all reasoning, whether or not it opened it.
     split = [split_reasoning(text) for text in frame["response"]]
     return frame.with_columns(
@@ -54,6 +53,31 @@ def _answered(
         variant=pl.lit(stage.variant),
         checkpoint_digest=pl.lit(weights["digest"]),
     )
+
+
+@contextmanager
+def unchanged(stage: Stage, weights: dict[str, Any], registered: Node) -> Iterator[None]:
+    """See that all replies that the engine keeps of a partition are of the weights that they say.
+
+    Should the files change while they are asked, nobody can tell which of the two answered. A note beside the journal
+    says what the files were like; whoever finds another state there later, after a crash too, throws the replies away.
+
+    Raises:
+        CheckpointError: the weights have changed by the end.
+    """
+    folder = Path(weights["uri"])
+    if not folder.is_dir():
+        yield
+        return
+    note = stage.home.folder / "asking" / digest_of(str(stage.node))
+    state = folder_state(folder)
+    if note.is_file() and note.read_text() != state:
+        forget_replies(stage)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(state)
+    yield
+    verified(stage, weights, registered)
+    note.unlink(missing_ok=True)
 
 
 def _train_rollouts(stage: Stage) -> pl.DataFrame:

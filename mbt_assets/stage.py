@@ -18,6 +18,7 @@ from resources.compute import LocalCompute
 from resources.home import Home
 from resources.lake import FAILED_CHECK, Lake, LakeError, Provenance, checked, rows_digest
 from resources.lake_io import PROVENANCE_METADATA
+from resources.processes import this_process
 from resources.servers import ModelServers
 from resources.tables import TABLES
 
@@ -26,6 +27,8 @@ RESOURCES = {"lake", "artifacts", "home", "servers", "compute"}
 STORED_CHECK = "stored_rows"
 FORCE_TAG = "mbt/force"
 """Tag of a run (`true`) that uses no reply and no checkpoint of an earlier one again."""
+PROCESS_TAG = "mbt/process"
+"""Tag of a run: host, id and start of the process that it runs in, and the run itself, with `/` between them."""
 Figures = Callable[[pl.DataFrame], Mapping[str, float | int | None]]
 
 
@@ -138,20 +141,41 @@ class StageSpec:
 
 
 def when_updated(*parents: str) -> dg.AutomationCondition:
-    """Make an asset again after one of these parents was made, once nothing that it is made from is in the making.
+    """Make a mart, the warehouse or the report again after one of these parents was made.
 
-    Parents that were never made do not hold it back: marts show the cells that there are.
+    It waits until nothing that it is made from is in the making, and no run that makes the report, which every run of
+    them ends with: what is asked for while one goes on is asked for together, and made in order in one run.
+
+    Parents that were never made do not hold it back: marts show the cells that there are. A request that failed is
+    not repeated by itself; the next parent that is made asks again.
     """
     condition = dg.AutomationCondition
     updated = condition.any_deps_updated().allow(dg.AssetSelection.assets(*parents))
-    return updated.since_last_handled() & ~condition.any_deps_in_progress() & ~condition.in_progress()
+    # An update counts until a later tick has asked for the asset. `since_last_handled` would drop it as soon as the
+    # asset was made, which may have read its parents before the update. `newly_requested` tells of the tick before, so
+    # an update seen together with it came after that request, and counts still. The price: marts that somebody made by
+    # hand are asked for once more.
+    settled = condition.newly_requested() & ~updated
+    under_way = condition.in_progress() | condition.asset_matches("report", condition.in_progress())
+    return updated.since(settled) & ~condition.any_deps_in_progress() & ~under_way
+
+
+def note_process(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Tag a run with the process that it runs in, by which `jobs.lost_runs` tells later whether it still can.
+
+    The tag names the run too: whoever launches a run again gives the new one the tags of the old.
+    """
+    process = this_process()
+    if process:
+        instance.add_run_tags(run_id, {PROCESS_TAG: f"{process}/{run_id}"})
 
 
 def provenance_of(artifacts: Artifacts, study: Study, node: Node, run_id: str) -> Provenance:
     """What a partition is about to be made of: its recipe, and the data version of each parent.
 
     Raises:
-        LakeError: a parent was never made. Marts are the exception: they show the cells that there are.
+        LakeError: a parent was never made, or a blocking check refused it. Marts are the exception: they show the
+            cells that there are.
     """
     inputs: dict[str, str] = {}
     for parent in Grid(study).parents(node):
@@ -160,6 +184,10 @@ def provenance_of(artifacts: Artifacts, study: Study, node: Node, run_id: str) -
             continue
         if stored is None:
             raise LakeError(f"{node} needs {parent}, which is not in the lake: materialize that first")
+        refused = stored.provenance.fingerprint.partition(FAILED_CHECK)[2]
+        if refused and node.asset not in MARTS:
+            # A blocking check holds back its own run alone; the next one must not build on those rows either.
+            raise LakeError(f"{node} needs {parent}, which failed its check {refused}: see to that and materialize it")
         inputs[str(parent)] = stored.data_version
     made_with = recipe(study, node) | artifacts.bound_to(node)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -194,6 +222,7 @@ def lake_asset(axes: Axes, spec: StageSpec) -> dg.AssetsDefinition:
 
 
 def _run(context: dg.AssetExecutionContext, study: Study, spec: StageSpec, node: Node) -> Iterator[Any]:
+    note_process(context.instance, context.run.run_id)
     resources = context.resources
     artifacts: Artifacts = resources.artifacts
     provenance = provenance_of(artifacts, study, node, context.run_id)

@@ -58,10 +58,11 @@ def _questions_to_practise(stage: Stage) -> pl.DataFrame:
     questions = pl.concat([stage.read("train_questions", d) for d in stage.study.training_datasets])
     pairs = leaked(stage, stage.study.training_datasets)
     if settings.drop_leaked:
-        questions = questions.join(pairs, on="question_id", how="anti", maintain_order="left")
-        stage.note(dropped_leaked=pairs["question_id"].n_unique())
+        given = questions.height
+        questions = questions.join(pairs, on=["dataset", "question_id"], how="anti", maintain_order="left")
+        stage.note(dropped_leaked=given - questions.height)
     questions = questions.head(settings.limit) if settings.limit else questions
-    pairs = pairs.join(questions, on="question_id", how="semi")
+    pairs = pairs.join(questions, on=["dataset", "question_id"], how="semi")
     if pairs.height:
         raise ValueError(
             f"{stage.node}: {pairs['question_id'].n_unique()} training questions stand in a validation split: "
@@ -106,10 +107,19 @@ def _trained(
         stage.context.log.info("%s: %s was trained on the same rows before; it is used again", stage.node, folder)
         os.utime(folder)  # the last to be thrown away
     row = _registered(stage, trainer, folder, parent, training_set)
-    removed = prune(stage.home, stage.model, stage.mode, keep=stage.study.limits.keep_checkpoints, newest=folder)
+    _tidy(stage, folder)
+    return row
+
+
+def _tidy(stage: Stage, newest: Path) -> None:
+    keep = stage.study.limits.keep_checkpoints
+    try:
+        removed = prune(stage.home, stage.model, stage.mode, keep=keep, newest=newest)
+    except Exception as error:  # whatever it is, it must not cost a training that is done
+        stage.context.log.warning("%s: old checkpoints stay: %s: %s", stage.node, type(error).__name__, error)
+        return
     for path in removed:
         stage.context.log.info("%s: removed %s: no score refers to it, and newer ones are there", stage.node, path)
-    return row
 
 
 def _spec(stage: Stage, settings: Training, working: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ fields of a vLLM server mean nothing to an endpoint.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -24,6 +25,25 @@ class StudyError(ValueError):
     """A study file that cannot be used; the message lists every fault with its line."""
 
 
+class StudyLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, with YAML 1.2's floats: `1e-4`, which has no dot, is a number and no string."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """As PyYAML does; what it cannot make anything of is an error that knows its line."""
+        try:
+            # Always deep: PyYAML then refuses a value that contains itself.
+            return super().construct_object(node, deep=True)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
+
+
+StudyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
 @dataclass(frozen=True)
 class Layer:
     """One YAML file: where it is from, its nodes with their lines, and what they say."""
@@ -39,7 +59,7 @@ class Layer:
         for part in where:
             # Pydantic adds the tags of unions, which stand in no file: what is not found is passed over.
             if isinstance(node, yaml.MappingNode):
-                match = [(key, value) for key, value in node.value if key.value == str(part)]
+                match = [(key, value) for key, value in node.value if _is_key(key, part)]
                 if match:
                     line, node, found = match[-1][0].start_mark.line + 1, match[-1][1], found + 1
             elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
@@ -100,8 +120,8 @@ def dotted(where: Location) -> str:
 
 def _layer(text: str, origin: str) -> Layer:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=StudyLoader)
+        content = yaml.load(text, Loader=StudyLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -109,6 +129,14 @@ def _layer(text: str, origin: str) -> Layer:
     if not isinstance(node, yaml.MappingNode) or not isinstance(content, dict):
         raise StudyError(f"{origin}: a study is a mapping with name, datasets, models, …; this file holds none")
     return Layer(origin, node, content)
+
+
+def _is_key(node: yaml.Node, part: str | int) -> bool:
+    """Whether a key is the one that a place names: as it was written, or as what it was read as (`on` is True)."""
+    if node.value == str(part):
+        return True
+    # `<<` is no value: it cannot be read alone.
+    return node.tag != "tag:yaml.org,2002:merge" and str(StudyLoader("").construct_object(node)) == str(part)
 
 
 def _parent(layer: Layer) -> Path:

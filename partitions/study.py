@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from partitions.modes import MODES
+from partitions.modes import MODES, ModeKind
 
 Location = tuple[str | int, ...]
 FORBIDDEN_IN_SLUGS = ("|", ",", "/", "...", "__")
+OWN_WEIGHTS: tuple[ModeKind, ...] = ("sft", "grpo", "external")
+"""Kinds of modes whose weights are not their model's."""
 
 
 class StudyModel(BaseModel):
@@ -444,6 +446,12 @@ def _mode_problems(name: str, model: Model) -> Iterator[tuple[Location, str]]:
                 location,
                 f"mode {mode!r} starts from {MODES[mode].parent!r}, which is not among the modes of {name!r}",
             )
+        elif MODES[mode].kind in OWN_WEIGHTS and isinstance(model.server, RemoteServer):
+            yield (
+                location,
+                f"mode {mode!r} has weights of its own, and the endpoint of {name!r} answers with those that it has:"
+                " its scores would stand under weights that never answered. Serve it with vllm, or drop the mode",
+            )
     for trainer, training in (("sft", model.sft), ("grpo", model.grpo)):
         if training is not None:
             yield from _training_problems(("models", name, trainer), training)
@@ -459,6 +467,8 @@ def _training_problems(where: Location, training: Training) -> Iterator[tuple[Lo
         if mode not in MODES or MODES[mode].kind != where[-1]:
             known = ", ".join(name for name, entry in MODES.items() if entry.kind == where[-1])
             yield at, f"{mode!r} is no mode that {where[-1]} trains; those are: {known}"
+        if "by_mode" in training.by_mode[mode]:
+            yield (*at, "by_mode"), "a mode's own settings have no by_mode: it would change nothing. Take it out"
         try:
             yield from _adapter_problems(at, training.for_mode(mode))
         except ValidationError as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from partitions.json_values import json_problems
 from partitions.layers import STUDIES, StudyError, duplicate_keys, listed, merged, read_layers
 from partitions.published import published_problems
 from partitions.study import Location, Study, problems
@@ -83,4 +84,4 @@ def _validated(content: dict[str, Any]) -> tuple[Study | None, list[tuple[Locati
     except ValidationError as error:
         return None, [(tuple(e["loc"]), e["msg"]) for e in error.errors(include_url=False)]
     # The grid, which knows the partitions, can be made only of a study that is right in itself.
-    return study, list(problems(study)) or list(published_problems(study))
+    return study, [*problems(study), *json_problems(study)] or list(published_problems(study))

@@ -7,6 +7,7 @@ adapter covers both.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Callable
@@ -65,12 +66,37 @@ def base_of_adapter(folder: Path) -> tuple[str, str | None]:
     return str(base), config.get("revision")
 
 
+def bases_of(folder: Path) -> list[Path]:
+    """The local folders that an adapter lies on, nearest first; none for whole weights, or a base on the Hub.
+
+    Raises:
+        CheckpointError: a configuration does not name its base, a base is no folder, or the bases go in a circle.
+    """
+    found: list[Path] = []
+    while is_adapter(folder):
+        base = Path(base_of_adapter(folder)[0])
+        if base.is_absolute() and not base.is_dir():
+            raise CheckpointError(f"adapter {folder} belongs on {base}, which is no folder")
+        if not base.is_dir():
+            break
+        if base in found or base.samefile(folder):
+            raise CheckpointError(f"adapter {folder} belongs on {base}, which belongs on it: name its real base")
+        found.append(base)
+        folder = base
+    return found
+
+
 def check_folder(folder: Path) -> None:
-    """See that a checkpoint folder is whole, without loading its weights.
+    """See that a checkpoint folder is whole, without loading its weights; an adapter's base too.
 
     Raises:
         CheckpointError: no folder, weights or configuration or tokenizer missing, a shard missing or cut off.
     """
+    for part in (folder, *bases_of(folder)):
+        _check_part(part)
+
+
+def _check_part(folder: Path) -> None:
     if not folder.is_dir():
         raise CheckpointError(f"checkpoint {folder} is no folder: correct the path, or make the checkpoint again")
     shards = sorted(folder.glob(WEIGHTS))
@@ -82,21 +108,19 @@ def check_folder(folder: Path) -> None:
         raise CheckpointError(f"checkpoint {folder} holds no tokenizer: copy the tokenizer files of its base there")
     _check_index(folder)
     for shard in shards:
-        try:
-            # Reads the header, and holds it against the size of the file.
-            with safe_open(shard, framework="np"):
-                pass
-        except (SafetensorError, OSError) as error:
-            size = f"{shard.stat().st_size} bytes" if shard.exists() else "gone"
-            raise CheckpointError(
-                f"checkpoint {folder}: {shard.name} ({size}) is damaged ({error}): copy it again"
-            ) from error
-    if is_adapter(folder):
-        base, _ = base_of_adapter(folder)
-        if Path(base).is_dir():
-            check_folder(Path(base))
-        elif Path(base).is_absolute():
-            raise CheckpointError(f"adapter {folder} belongs on {base}, which is no folder")
+        _check_shard(shard)
+
+
+def _check_shard(shard: Path) -> None:
+    try:
+        # Reads the header, and holds it against the size of the file.
+        with safe_open(shard, framework="np"):
+            pass
+    except (SafetensorError, OSError) as error:
+        size = f"{shard.stat().st_size} bytes" if shard.exists() else "gone"
+        raise CheckpointError(
+            f"checkpoint {shard.parent}: {shard.name} ({size}) is damaged ({error}): copy it again"
+        ) from error
 
 
 def _check_index(folder: Path) -> None:
@@ -119,30 +143,39 @@ def digest_folder(folder: Path) -> str:
     An adapter's digest covers the base it belongs on too.
 
     Raises:
-        CheckpointError: the checkpoint is not whole, as `check_folder` says.
+        CheckpointError: the checkpoint is not whole, as `check_folder` says, or cannot be read.
     """
     check_folder(folder)
+    parts = [folder, *bases_of(folder)]
     sha = hashlib.sha256()
-    for path in _digested(folder):
-        sha.update(path.name.encode() + b"\0")
-        with path.open("rb") as file:
-            sha.update(hashlib.file_digest(file, "sha256").digest())
-    if is_adapter(folder):
-        base, revision = base_of_adapter(folder)
-        sha.update((digest_folder(Path(base)) if Path(base).is_dir() else f"hub://{base}@{revision}").encode())
+    try:
+        for path in itertools.chain.from_iterable(map(_digested, parts)):
+            sha.update(path.name.encode() + b"\0")
+            with path.open("rb") as file:
+                sha.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {folder} cannot be read: {error}") from error
+    if is_adapter(parts[-1]):
+        sha.update("hub://{}@{}".format(*base_of_adapter(parts[-1])).encode())
     return sha.hexdigest()
 
 
 def folder_state(folder: Path) -> str:
-    """Digest of names, sizes and times of a checkpoint's files: tells at once that they changed, unlike their bytes."""
+    """Digest of names, sizes and times of a checkpoint's files: tells at once that they changed, unlike their bytes.
+
+    Of an adapter those of its base count too. Whatever is wrong with the folder has a state of its own.
+    """
     if not folder.is_dir():
         return MISSING
-    stats = [(path.name, path.stat()) for path in _digested(folder)]
-    lines: list[Any] = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
-    if is_adapter(folder):
-        base, revision = base_of_adapter(folder)
-        lines.append([base, revision, folder_state(Path(base)) if Path(base).is_dir() else ""])
-    return hashlib.sha256(orjson.dumps(lines)).hexdigest()
+    try:
+        parts = [folder, *bases_of(folder)]
+        stats = [(str(part), path.name, path.stat()) for part in parts for path in _digested(part)]
+    except (CheckpointError, OSError) as error:
+        return f"unreadable: {error}"
+    lines: list[Any] = [[part, name, stat.st_size, stat.st_mtime_ns] for part, name, stat in stats]
+    # The same files elsewhere are the same state.
+    own = [[part != str(folder), *rest] for part, *rest in lines]
+    return hashlib.sha256(orjson.dumps(own)).hexdigest()
 
 
 def _digested(folder: Path) -> list[Path]:
@@ -165,7 +198,7 @@ def current_digest(folder: Path, memory: Path) -> str:
     note = memory / f"{hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]}.json"
     try:
         known = orjson.loads(note.read_bytes())
-        if state != MISSING and known["state"] == state:
+        if known["state"] == state:
             return str(known["digest"])
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
         pass  # never read before, or a cut-off note: read the bytes

@@ -20,6 +20,8 @@ from typing import IO, Any, cast
 import dataframely as dy
 import orjson
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from upath import UPath
 
 from partitions.grid import Node, split_key
@@ -30,6 +32,8 @@ FAILED_CHECK = "failed check: "
 """Begins the fingerprint of rows that a blocking check refused: no recipe ever equals it."""
 ROWS_FILE = "rows.parquet"
 SCHEMA_FILE = "_schema.parquet"
+REMOTE_BLOCK = 64 * 1024
+"""Bytes that are fetched from an object store at once where a footer or a column is wanted."""
 
 
 class LakeError(RuntimeError):
@@ -181,22 +185,23 @@ class Lake:
         """
         path = self.path(node)
         try:
-            source = io.BytesIO(path.read_bytes()) if path.protocol not in ("", "file") else path.path
-            return set(pl.read_parquet(source, columns=[column])[column].unique())
+            if path.protocol in ("", "file"):
+                return set(pl.read_parquet(path.path, columns=[column])[column].unique())
+            with _opened(path) as file:
+                return set(pq.ParquetFile(file).read(columns=[column])[column].to_pylist())
         except FileNotFoundError:
             return set()
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except (OSError, KeyError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
             raise LakeError(f"{node}: {path} has no readable {column} ({error}): materialize it again") from error
 
     def stored(self, node: Node) -> Stored | None:
         """What lies in the lake for a partition, read from the file's footer; None where there is nothing."""
         path = self.path(node)
         try:
-            source = path.path if path.protocol in ("", "file") else io.BytesIO(path.read_bytes())
-            footer = pl.read_parquet_metadata(source)
+            footer = _footer_of(path)
         except FileNotFoundError:
             return None
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
             raise LakeError(f"{node}: {path} is damaged ({error}): delete it and materialize it again") from error
         if FOOTER_KEY not in footer:
             raise LakeError(f"{node}: {path} was not written by this lake: move it away")
@@ -215,6 +220,19 @@ class Lake:
             if pl.read_parquet_schema(source) == empty.schema:
                 return
         self._put(path, empty, {})
+
+
+def _opened(path: UPath) -> Any:
+    """A file of an object store, of which no more is fetched than is read."""
+    return path.fs.open(path.path, "rb", block_size=REMOTE_BLOCK)
+
+
+def _footer_of(path: UPath) -> dict[str, str]:
+    if path.protocol in ("", "file"):
+        return pl.read_parquet_metadata(path.path)
+    with _opened(path) as file:
+        found = pq.read_metadata(file).metadata or {}
+    return {key.decode(): value.decode() for key, value in found.items() if key != b"ARROW:schema"}
 
 
 def _key_of(path: UPath, table: str) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -58,6 +59,33 @@ def signal_all(number: int, root: int, group: int) -> None:
     if _LIBC is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, number)
+
+
+def started_at(pid: int) -> str:
+    """When a process started, in clock ticks since its machine did; empty if it has ended, or without `/proc`."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def this_process() -> str:
+    """Names this process as no other is named: host, id and start, with `/` between; empty without `/proc`."""
+    start = started_at(os.getpid())
+    return f"{socket.gethostname()}/{os.getpid()}/{start}" if start else ""
+
+
+def has_ended(process: str) -> bool:
+    """Whether a process has ended, its id being another's now or nobody's; False where that cannot be told.
+
+    Args:
+        process: as `this_process` named it; nothing can be told of one on another host.
+    """
+    host, _, rest = process.partition("/")
+    pid, _, start = rest.partition("/")
+    here = this_process()
+    return bool(here) and host == socket.gethostname() and pid.isdigit() and started_at(int(pid)) != start
 
 
 class ParentWatch:

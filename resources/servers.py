@@ -176,7 +176,8 @@ def vllm_command(
 
 
 def _lora_flags(name: str, adapter: Path) -> list[str]:
-    rank = int(orjson.loads((adapter / ADAPTER_CONFIG).read_bytes()).get("r", LORA_RANKS[0]))
+    config = orjson.loads((adapter / ADAPTER_CONFIG).read_bytes())
+    rank = max(int(config.get("r") or LORA_RANKS[0]), *(config.get("rank_pattern") or {"": 0}).values())
     room = next((size for size in LORA_RANKS if size >= rank), rank)
     return ["--enable-lora", "--lora-modules", f"{name}={adapter}", "--max-lora-rank", str(room)]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import duckdb
 import polars as pl
 from dagster_duckdb import DuckDBResource
 
-from partitions.grid import Grid
+from partitions.grid import CELL_FIGURES, Grid
 from partitions.modes import MODES
 from partitions.study import Study, split_variant, variant
 from resources.lake import Lake
@@ -75,8 +75,22 @@ def study_frames(study: Study) -> dict[str, pl.DataFrame]:
     }
 
 
-def attach_lake(connection: duckdb.DuckDBPyConnection, lake: Lake, study: Study, tables: tuple[str, ...]) -> None:
-    """Create a view per lake table, and the tables of `study_frames`, in an open database."""
+def attach_lake(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    study: Study,
+    tables: tuple[str, ...],
+    without: Sequence[str] = (),
+) -> None:
+    """Create a view per lake table, and the tables of `study_frames`, in an open database.
+
+    Args:
+        connection: of the database.
+        lake: what the views read.
+        study: which partitions are shown.
+        tables: which views to make.
+        without: cells whose scores and figures are left out.
+    """
     if lake.root.protocol not in ("", "file"):
         connection.register_filesystem(lake.root.fs)
     for table, schema in TABLES.items():
@@ -84,7 +98,7 @@ def attach_lake(connection: duckdb.DuckDBPyConnection, lake: Lake, study: Study,
             lake.ensure_schema(table, schema.create_empty())
     for table in tables:
         source = f"read_parquet({_quoted(lake.glob(table))}, union_by_name = true, hive_partitioning = false)"
-        chosen = _rows_of_study(Grid(study), table)
+        chosen = _rows_of_study(Grid(study), table, without if table in CELL_FIGURES else ())
         connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM {source}{chosen}")
     for name, frame in study_frames(study).items():
         connection.register(f"{name}_frame", frame)
@@ -92,18 +106,22 @@ def attach_lake(connection: duckdb.DuckDBPyConnection, lake: Lake, study: Study,
         connection.unregister(f"{name}_frame")
 
 
-def _rows_of_study(grid: Grid, table: str) -> str:
+def _rows_of_study(grid: Grid, table: str, without: Sequence[str]) -> str:
     """The clause that leaves out partitions that the study no longer has: the lake keeps them, figures must not."""
     axes = zip(("dataset", "variant"), grid.axes_of(table), strict=True)
     # An axis may be empty, but a list in SQL may not.
     conditions = [f"{axis} IN ({', '.join(map(_quoted, keys)) or 'NULL'})" for axis, keys in axes if keys is not None]
+    if without:
+        conditions.append(f"dataset || '|' || variant NOT IN ({', '.join(map(_quoted, without))})")
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
-def lake_connection(lake: Lake, study: Study, tables: tuple[str, ...] = tuple(TABLES)) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with the lake's views."""
+def lake_connection(
+    lake: Lake, study: Study, tables: tuple[str, ...] = tuple(TABLES), without: Sequence[str] = ()
+) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with the lake's views; the arguments are those of `attach_lake`."""
     connection = duckdb.connect()
-    attach_lake(connection, lake, study, tables)
+    attach_lake(connection, lake, study, tables, without)
     return connection
 
 

@@ -55,28 +55,51 @@ def checkpoints(
 
 
 def _row(platform: Platform, slug: str) -> dict[str, Any]:
-    from mbt_assets.registry import in_place, weights_now
-    from partitions.grid import Node
     from resources.checkpoints import CheckpointError
     from resources.lake import LakeError
 
-    lake, node = platform.artifacts.lake, Node("checkpoints", slug)
-    registered = lake.read(node).row(0, named=True) if lake.exists(node) else None
     row: dict[str, Any] = {"variant": slug, "state": "missing", "why": "", "kind": None, "uri": None, "digest": None}
     try:
-        if registered:
-            row |= {name: registered[name] for name in ("kind", "uri", "digest")}
-            same = in_place(registered["uri"], registered["digest"], platform.home).digest == registered["digest"]
-            row |= {"state": "whole" if same else "changed", "why": "" if same else f"materialize {node} again"}
-        else:
-            now = weights_now(platform.study, lake, platform.home, slug)
-            row |= {"state": "unregistered", "uri": now.uri, "why": f"materialize {node}"}
-    except CheckpointError as error:
-        # An external one that the study does not place is no fault of the disk.
-        row |= {"state": "broken" if registered else "missing", "why": str(error)}
-    except LakeError:
-        row["why"] = "never made"
+        row |= _registered(platform, slug)
+    except (CheckpointError, LakeError) as error:
+        row |= {"state": "broken", "why": str(error)}
+    if row["state"] == "missing":
+        row |= _unregistered(platform, slug)
     return row | {"megabytes": _megabytes(row["uri"])}
+
+
+def _registered(platform: Platform, slug: str) -> dict[str, Any]:
+    """What the registry says of a variant, and whether it is still so; nothing where it has no row."""
+    from mbt_assets.registry import in_place, to_materialize
+    from partitions.grid import Node
+    from resources.checkpoints import CheckpointError
+
+    lake, node = platform.artifacts.lake, Node("checkpoints", slug)
+    if not lake.exists(node):
+        return {}
+    row = lake.read(node).row(0, named=True)
+    found = {name: row[name] for name in ("kind", "uri", "digest")}
+    try:
+        same = in_place(row["uri"], row["digest"], platform.home).digest == row["digest"]
+    except CheckpointError as error:
+        return found | {"state": "broken", "why": str(error)}
+    why = "" if same else f"materialize {to_materialize(slug)} again"
+    return found | {"state": "whole" if same else "changed", "why": why}
+
+
+def _unregistered(platform: Platform, slug: str) -> dict[str, Any]:
+    """Where a variant's weights are that nobody registered yet, or why there are none."""
+    from mbt_assets.registry import weights_now
+    from resources.checkpoints import CheckpointError
+    from resources.lake import LakeError
+
+    try:
+        now = weights_now(platform.study, platform.artifacts.lake, platform.home, slug)
+    except CheckpointError as error:
+        return {"why": str(error)}
+    except LakeError:
+        return {"why": "never made"}
+    return {"state": "unregistered", "uri": now.uri, "why": f"materialize checkpoints[{slug}]"}
 
 
 def _megabytes(uri: str | None) -> float | None:

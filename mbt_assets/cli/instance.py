@@ -17,7 +17,11 @@ SETTINGS = {
         # No limit on pools: a killed run would keep its slots for ever, and the next would wait for them.
         "runs": {"max_concurrent_runs": 2},
     },
-    "run_monitoring": {"enabled": True},
+    "run_monitoring": {
+        "enabled": True,
+        # The last resort, for runs that nothing else can tell to be lost; see `jobs.lost_runs`.
+        "max_runtime_seconds": 2 * 86_400,
+    },
 }
 
 

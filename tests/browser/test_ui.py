@@ -51,7 +51,7 @@ def test_the_jobs_and_the_sensors_are_listed(ui, page):
     for job in ("score_cell", "scores_only", "marts_only", "whole_variant", "whole_dataset"):
         page.get_by_text(job, exact=True).first.wait_for()
     page.goto(f"{ui}/automation")
-    for sensor in ("rescore_on_checkpoint_change", "refresh_marts"):
+    for sensor in ("rescore_on_checkpoint_change", "refresh_marts", "fail_lost_runs"):
         page.get_by_text(sensor).first.wait_for()
 
 

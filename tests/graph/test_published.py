@@ -34,12 +34,12 @@ models:
   pupil:
     role: student
     source: {kind: hub, repo: nobody/pupil}
-    server: &nowhere {kind: openai, base_url: "http://127.0.0.1:9/v1", model: nobody}
+    server: {kind: vllm}
     modes: [base, self-distill, mbt-s, mbt-r]
   master:
     role: teacher
     source: {kind: hub, repo: nobody/master}
-    server: *nowhere
+    server: {kind: openai, base_url: "http://127.0.0.1:9/v1", model: nobody}
 teacher: master
 judges: [master]
 published:

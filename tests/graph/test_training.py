@@ -1,5 +1,6 @@
 """Training in real Dagster runs: a student that is hardly taught, SFT, LoRA and GRPO of a few steps each."""
 
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -146,7 +147,12 @@ def test_the_same_training_is_not_done_twice_and_another_replaces_the_last(train
     longer = build_platform(study_of(TRAINING.replace("max_steps: 3,", "max_steps: 4,")), trained.home)
     standing = assess(longer.axes.grid, longer.artifacts)[Node("sft_checkpoints", "tiny__mbt-s")]
     assert (standing.state, standing.reason) == ("stale", "trl changed")
-    make(longer, node)
+    # What is wrong in the lake of another study must not cost this training.
+    damaged = Home(trained.home.root, "other").folder / "lake" / "answer_scores" / "x" / "rows.parquet"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("no parquet")
+    assert make(longer, node)["sft_checkpoints[tiny__mbt-s]"].outcome == "made"
+    shutil.rmtree(damaged.parent.parent)
     assert folder_of(longer, "tiny__mbt-s") != before
     assert before.is_dir(), "GRPO started from it"
     make(trained, node)

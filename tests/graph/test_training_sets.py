@@ -150,6 +150,12 @@ def test_a_training_question_in_a_validation_split_blocks_training(leaking, tmp_
     assert "set sft.drop_leaked: true" in report.why
     standing = assess(platform.axes.grid, platform.artifacts)[node]
     assert (standing.state, standing.reason) == ("stale", "failed check: leakage")
+    job = platform.definitions().resolve_job_def("train")
+    with open_instance(platform.home) as instance:
+        result = job.execute_in_process(instance=instance, partition_key="tiny__mbt-s", raise_on_error=False)
+    (failed,) = [event for event in result.all_events if event.is_step_failure]
+    told = failed.step_failure_data.error.cause.message
+    assert "needs training_sets[trails|tiny__mbt-s], which failed its check leakage" in told
 
 
 def test_leaked_rows_are_left_out_and_counted_where_the_study_says_so(leaking, tmp_path):
@@ -195,7 +201,10 @@ def test_text_leaks_between_benchmarks_and_ids_within_one_alone(tmp_path):
         "2wikimultihopqa": [question("w1", "where was the author of  'Faust' born", "2wikimultihopqa")],
     }
     pairs = leaked(stage_with(tmp_path, study, {"hotpotqa": train}, validation), ["hotpotqa"])
-    assert sorted(pairs.rows()) == [("a1", "2wikimultihopqa", "w1", "text"), ("a2", "hotpotqa", "a2", "id")]
+    assert sorted(pairs.rows()) == [
+        ("hotpotqa", "a1", "2wikimultihopqa", "w1", "text"),
+        ("hotpotqa", "a2", "hotpotqa", "a2", "id"),
+    ]
     assert describe(pairs.sort("question_id")) == (
         "a1 is w1 of 2wikimultihopqa (by text); a2 is a2 of hotpotqa (by id)"
     )
@@ -207,4 +216,4 @@ def test_the_same_words_over_other_facts_are_another_question(small_study, tmp_p
     train = [question("t1", "Where?", "trails"), question("t2", "Where?", "trails", documents=other)]
     validation = {"trails": [question("v1", "Where?", "trails")], "wide": [question("v2", "Why?", "wide")]}
     stage = stage_with(tmp_path, small_study, {"trails": train}, validation)
-    assert leaked(stage, ["trails"]).rows() == [("t1", "trails", "v1", "text")]
+    assert leaked(stage, ["trails"]).rows() == [("trails", "t1", "trails", "v1", "text")]

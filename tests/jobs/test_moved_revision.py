@@ -85,6 +85,17 @@ def test_a_hub_that_does_not_answer_is_told_and_asks_for_nothing(hub, scored, mo
         assert f"the Hub did not say what {REPO} is" in daemon.messages[-1]
 
 
+def test_without_a_network_the_others_are_looked_at_all_the_same(hub, scored, monkeypatch):
+    platform = scored("main")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with open_instance(platform.home) as instance:
+        daemon = Daemon(platform, instance)
+        assert daemon.work() == []
+        (said,) = daemon.messages
+    assert said.startswith("0 checkpoints changed, 0 cells requested, 0 waiting, walker__base cannot be looked at")
+    assert "ConnectError" in said
+
+
 def test_a_pinned_commit_needs_no_hub(hub, scored):
     platform = scored(hub.add("model", REPO, {"config.json": b"{}"}))
     hub.move(REPO)

@@ -41,7 +41,7 @@ def test_what_is_current_or_was_never_scored_is_left_alone():
 
 def test_a_request_under_way_is_not_repeated():
     state = cell("d|v")
-    decision = decide([state], {state.target: History(1, running=True)}, LIMITS, 0)
+    decision = decide([state], {state.target: History(1, 1, running=True)}, LIMITS, 0)
     assert (decision.requests, decision.running) == ((), ("d|v",))
 
 
@@ -49,7 +49,7 @@ def test_pauses_between_attempts_grow_and_attempts_end():
     state = cell("d|v")
 
     def asked(attempts, now):
-        return decide([state], {state.target: History(attempts, ended=1000.0)}, LIMITS, now)
+        return decide([state], {state.target: History(attempts, attempts, ended=1000.0)}, LIMITS, now)
 
     assert (asked(1, 1099).requests, asked(1, 1099).waiting) == ((), ("d|v",))
     assert asked(1, 1100).requests[0].run_key.endswith(":2")
@@ -60,9 +60,17 @@ def test_pauses_between_attempts_grow_and_attempts_end():
     assert over.message == "1 checkpoint changed, 0 cells requested, 0 waiting, 1 given up: d|v"
 
 
+def test_weights_that_come_back_to_what_they_were_are_no_failed_attempt():
+    state = cell("d|v")
+    history = {state.target: History(attempts=0, total=7, ended=1000.0)}
+    assert decide([state], history, LIMITS, 1050).waiting == ("d|v",), "it is no loop without a pause either"
+    (request,) = decide([state], history, LIMITS, 1100).requests
+    assert (request.attempt, request.number, request.run_key) == (1, 8, "cell:d|v:new:v1:8")
+
+
 def test_another_digest_starts_the_count_anew():
     old, new = cell("d|v", wanted="b:v1"), cell("d|v", wanted="c:v1")
-    assert keys(decide([new], {old.target: History(3)}, LIMITS, 0)) == ["d|v"]
+    assert keys(decide([new], {old.target: History(3, 3)}, LIMITS, 0)) == ["d|v"]
 
 
 def test_a_tick_asks_for_a_bounded_number_and_the_next_goes_on():
@@ -70,7 +78,7 @@ def test_a_tick_asks_for_a_bounded_number_and_the_next_goes_on():
     limits = replace(LIMITS, per_tick=2)
     first = decide(cells, {}, limits, 0)
     assert (keys(first), len(first.waiting)) == (["d|v0", "d|v1"], 3)
-    history = {request.target: History(1, running=True) for request in first.requests}
+    history = {request.target: History(1, 1, running=True) for request in first.requests}
     assert keys(decide(cells, history, limits, 0)) == ["d|v2", "d|v3"]
 
 
@@ -124,7 +132,8 @@ class World(RuleBasedStateMachine):
         for run in self.runs:
             past = found.get(run["request"].target, History())
             running = past.running or run["state"] == "running"
-            found[run["request"].target] = History(past.attempts + 1, running, max(past.ended, run["ended"]))
+            attempts = 0 if run["state"] == "success" else past.attempts + 1
+            found[run["request"].target] = History(attempts, past.total + 1, running, max(past.ended, run["ended"]))
         return found
 
     def tick(self):
@@ -137,18 +146,20 @@ class World(RuleBasedStateMachine):
             assert at.outdated, "a fresh one is never asked for"
             assert not past.running
             assert request.attempt == past.attempts + 1 <= self.limits.attempts
-            assert past.attempts == 0 or self.now >= past.ended + self.limits.pause_after(past.attempts)
+            assert request.number == past.total + 1
+            assert past.total == 0 or self.now >= past.ended + self.limits.pause_after(past.attempts)
             if request.step == "cell":
                 assert self.registered[request.key[2:]] == self.weights[request.key[2:]]
         return decision.requests
 
     def end(self, run, succeeds):
         step, key, target = run["request"].step, run["request"].key, run["request"].target
+        succeeds = succeeds and (step == "checkpoint" or self.lands(key, target))
         if succeeds and step == "checkpoint":
             self.registered[key] = self.weights[key]
-        elif succeeds and self.lands(key, target):
+        elif succeeds:
             self.scored[key] = f"{self.registered[key[2:]]}:{self.versions}"
-        run.update(state="ended", ended=self.now)
+        run.update(state="success" if succeeds else "failed", ended=self.now)
 
     def lands(self, key, target):
         """Scores land only if the checkpoint that is registered is still the one that answered."""
@@ -224,5 +235,5 @@ def test_without_failures_nothing_is_ever_given_up():
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_the_cap_is_the_number_of_attempts(attempts):
     state = cell("d|v")
-    decision = decide([state], {state.target: History(attempts)}, Limits(attempts=attempts), 10**9)
+    decision = decide([state], {state.target: History(attempts, attempts)}, Limits(attempts=attempts), 10**9)
     assert (decision.requests, decision.given_up) == ((), ("d|v",))

@@ -16,9 +16,11 @@ from jobs.plan import final_nodes, slice_of, units
 from jobs.sensors import TARGET_TAG
 from mbt_assets.cli.instance import open_instance
 from mbt_assets.definitions import build_platform
+from mbt_assets.stage import FORCE_TAG
 from mbt_assets.staleness import assess
 from partitions.grid import Node
 from partitions.study_file import parse_study
+from resources import warehouse
 from resources.home import Home
 from resources.leases import ServerError
 from resources.servers import ModelServers
@@ -187,6 +189,28 @@ def test_what_somebody_else_makes_already_is_not_requested(daemon, place):
     assert daemon.messages[-1] == "1 checkpoint changed, 1 cell requested, 0 waiting, 1 running"
 
 
+@pytest.mark.parametrize(
+    ("folder", "steps", "unit"),
+    [
+        ("base", 0, "base_models[walker__base]"),
+        ("limo", 0, "checkpoints[walker__limopro]"),
+        ("limo", 1, f"cell[{OURS[0]}]"),
+    ],
+)
+def test_what_the_command_line_makes_already_is_not_requested(daemon, place, folder, steps, unit):
+    """Its runs have neither a job nor a selection that would tell, but the name of what they make."""
+    write_weights(place / folder / "model.safetensors", "trained again")
+    for _ in range(steps):
+        for request in daemon.tick():
+            daemon.run(request)
+    asked = [request.partition_key for request in daemon.tick()]
+    tags = {"mbt/unit": unit}
+    daemon.instance.add_run(dg.DagsterRun("__ephemeral_asset_job__", status=dg.DagsterRunStatus.STARTED, tags=tags))
+    key = unit.partition("[")[2].removesuffix("]")
+    assert key in asked
+    assert [request.partition_key for request in daemon.tick()] == [other for other in asked if other != key]
+
+
 def test_a_damaged_checkpoint_is_told_and_nothing_is_run(daemon, place):
     path = place / "limo" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-2])
@@ -245,3 +269,60 @@ def test_rollouts_of_a_checkpoint_that_changes_meanwhile_do_not_land(daemon, pla
     shown = made.materialization.metadata
     sent = (shown["requests_sent"].value, shown["replies_reused"].value)
     assert sent == (3, 0), "a reply of the other weights is not used again when the first are put back"
+
+
+def test_replies_of_swapped_weights_are_thrown_away_after_a_failure_too(daemon, place, platform):
+    class Failing(ModelServers):
+        @contextlib.contextmanager
+        def serving(self, *args):
+            with super().serving(*args) as endpoints:
+                write_weights(place / "limo" / "model.safetensors", "swapped under way")
+                yield endpoints
+            raise ServerError("the server is gone")
+
+    other = build_platform(platform.study, platform.home, servers=Failing(platform.home))
+    node = Node("validation_rollouts", OURS[0])
+    platform.artifacts.lake.path(node).unlink()
+    tags = {FORCE_TAG: "true"}
+    other.definitions().resolve_job_def("score_cell").execute_in_process(
+        instance=daemon.instance, partition_key=OURS[0], tags=tags, raise_on_error=False
+    )
+    write_weights(place / "limo" / "model.safetensors", "limo")
+    result = daemon.definitions.resolve_job_def("score_cell").execute_in_process(
+        instance=daemon.instance, partition_key=OURS[0]
+    )
+    (made,) = [e for e in result.get_asset_materialization_events() if e.asset_key.path == ["validation_rollouts"]]
+    assert made.materialization.metadata["requests_sent"].value == 3
+
+
+def test_weights_that_go_back_and_forth_are_never_given_up(daemon, place):
+    for text in ("a", "limo", "a", "limo", "a"):
+        write_weights(place / "limo" / "model.safetensors", text)
+        assert [attempt for _, _, attempt in daemon.work()] == [1, 1, 1]
+
+
+def test_a_damaged_file_of_one_cell_is_told_and_the_others_are_scored(daemon, place, platform):
+    path = platform.artifacts.lake.path(Node("rrp_scores", BASE[0]))
+    path.write_bytes(path.read_bytes()[:100])
+    write_weights(place / "limo" / "model.safetensors", "trained again")
+    assert [key for job, key, _ in daemon.work() if job == "score_cell"] == OURS
+    assert f"{BASE[0]} cannot be looked at: rrp_scores[{BASE[0]}]" in daemon.messages[-1]
+
+
+def test_marts_leave_out_a_cell_whose_scores_are_of_two_checkpoints(daemon, place, platform):
+    node = Node("mqi_scores", OURS[0])
+    old = platform.artifacts.lake.path(node).read_bytes()
+    write_weights(place / "limo" / "model.safetensors", "trained again")
+    daemon.work()
+    platform.artifacts.lake.path(node).write_bytes(old)
+    job = daemon.definitions.resolve_job_def("marts_only")
+    result = job.execute_in_process(instance=daemon.instance)
+    left_out = {e.materialization.metadata.get("cells_left_out") for e in result.get_asset_materialization_events()}
+    assert dg.IntMetadataValue(1) in left_out
+    with warehouse.reading(platform.home.warehouse) as connection:
+        shown = warehouse.query(
+            connection, "SELECT dataset || '|' || variant FROM mqi WHERE tier = 'all' AND l_obs IS NOT NULL"
+        )
+    cells = [cell for (cell,) in shown.rows() if "limopro" in cell]
+    assert cells == [OURS[1]]
+    assert [key for job, key, _ in daemon.work() if job == "score_cell"] == [OURS[0]], "and it is scored again"

@@ -71,6 +71,18 @@ def test_a_minimal_study_is_enough():
         ("modes: [base, mbt-s]", "modes: [base, mbt-s-grpo]", "mbt-s-grpo", "starts from 'mbt-s'"),
         ("modes: [base, mbt-s]", "modes: [base, base]", "modes: [base, base]", "stands twice"),
         ("role: student", "role: pupil", "role: pupil", "Input should be"),
+        (
+            "server: {kind: student}",
+            "server: {kind: openai, base_url: http://here/v1, model: gpt}",
+            "modes: [base, mbt-s]",
+            "models.tiny.modes.1: mode 'mbt-s' has weights of its own, and the endpoint of 'tiny' answers with those",
+        ),
+        (
+            "teacher: rule-teacher",
+            "teacher: rule-teacher\nsft:\n  by_mode:\n    mbt-s:\n      by_mode: {}",
+            "      by_mode: {}",
+            "sft.by_mode.mbt-s.by_mode: a mode's own settings have no by_mode",
+        ),
         ("name: small", "name: small\ntypo: 1", "typo: 1", "Extra inputs"),
         ("name: small", "name: small\nseed: x", "seed: x", "valid integer"),
         ("teacher: rule-teacher", "teacher: rule-teacher\nteacher: tiny", "teacher: tiny", "stands twice"),
@@ -90,7 +102,14 @@ def test_all_faults_are_listed_at_once():
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("", "holds none"), ("- a\n- b", "holds none"), ("name: [", "not YAML"), ("a: b: c", "not YAML")],
+    [
+        ("", "holds none"),
+        ("- a\n- b", "holds none"),
+        ("name: [", "not YAML"),
+        ("a: b: c", "not YAML"),
+        ("a: 1\nb: 2024-13-45", "my.yaml:2: not YAML: month must be in 1..12"),
+        ("a: 1\nb: &b {c: [*b]}", "my.yaml:2: not YAML: found unconstructable recursive node"),
+    ],
 )
 def test_what_is_no_study_at_all_is_said_plainly(text, why):
     assert why in refused(text)
@@ -119,6 +138,30 @@ def test_a_model_s_own_settings_win_over_the_study_s():
     )
     assert study.sampling_of("tiny").model_dump(exclude_none=True) == {"temperature": 0.1, "top_k": 20, "extra": {}}
     assert study.training_of("tiny__mbt-s", "sft").trl == {"learning_rate": 0.1, "max_steps": 9}
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [("1e-4", 1e-4), ("1E5", 1e5), ("-2e+3", -2e3), ("5.e-1", 0.5), (".5e1", 5.0), ("1.0e5", 1e5), ("+1e0", 1.0)],
+)
+def test_a_number_with_an_exponent_needs_no_dot(written, number):
+    read = parse_study(MINIMAL + f"sft: {{trl: {{learning_rate: {written}}}}}\n").sft.trl["learning_rate"]
+    assert (read, type(read)) == (number, float)
+
+
+@pytest.mark.parametrize("written", ["'1e-4'", "1e", "e5", "1e-", "v1e5", "1e5.0", "1e5a", "0e1f2", "."])
+def test_what_only_looks_like_such_a_number_stays_text(written):
+    trl = parse_study(MINIMAL + f"sft: {{trl: {{some: {written}}}}}\n").sft.trl
+    assert trl == {"some": written.strip("'")}
+
+
+@pytest.mark.parametrize("mode", ["self-distill", "grpo", "token-skip"])
+def test_an_endpoint_that_somebody_else_runs_answers_for_no_mode_with_weights_of_its_own(mode):
+    remote = MINIMAL.replace("{kind: student}", "{kind: openai, base_url: http://here/v1, model: gpt}")
+    message = refused(remote.replace("mbt-s]", f"{mode}]"))
+    assert f"mode '{mode}' has weights of its own" in message
+    assert message.endswith("Serve it with vllm, or drop the mode")
+    assert parse_study(remote.replace("mbt-s]", "metacognitive-prompt]")).students == ["tiny"]
 
 
 def test_a_study_means_the_same_after_it_travelled_as_json():
