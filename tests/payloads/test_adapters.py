@@ -75,7 +75,10 @@ def test_an_adapter_whose_base_is_gone_is_told(spec, adapter, tmp_path):
     for path in adapter.iterdir():
         (broken / path.name).write_bytes(path.read_bytes())
     settings = json.loads((broken / "adapter_config.json").read_text())
-    for base, message in (("/nowhere", "/nowhere"), (None, "names no base_model_name_or_path")):
+    for base, message in (
+        ("/nowhere", "/nowhere"),
+        (None, "does not name its base model: set base_model_name_or_path"),
+    ):
         (broken / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": base}))
         with pytest.raises(PayloadMistake, match=f"cannot load the base {broken}: .*{message}"):
             fine_tune(spec(base=str(broken)), Listener())
