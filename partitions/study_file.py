@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from partitions.json_values import json_problems
 from partitions.layers import STUDIES, StudyError, duplicate_keys, listed, merged, read_layers
 from partitions.published import published_problems
-from partitions.study import Location, Study, problems
+from partitions.study import Location, Study
+from partitions.study_problems import problems
 
 __all__ = ["StudyError", "load_study", "packaged_studies", "parse_study", "study_path"]
 
