@@ -110,14 +110,12 @@ class Standings:
         """Digest and scorer versions that a cell's figures were made from; None where it was never scored."""
         try:
             made = scored_from(self.artifacts.lake, key)
-            if made is None:
-                return None
-            stored = {table: self.artifacts.lake.stored(Node(table, key)) for table in SCORES}
         except LakeError as error:
             return error
-        versions = {table: at.provenance.recipe.get("scorer") for table, at in stored.items() if at}
+        if made is None:
+            return None
         digest = made.digest if made.digest and made.current else UNFINISHED
-        return f"{digest}:{digest_of(versions)[:12]}"
+        return f"{digest}:{digest_of(made.scorers)[:12]}"
 
 
 def _rests_on_base(slug: str) -> bool:

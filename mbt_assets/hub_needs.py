@@ -137,5 +137,5 @@ def _datasets(study: Study) -> Iterator[Repository]:
         if benchmark.generate is None and hub_id:
             yield Repository("dataset", hub_id, dataset.revision, (name,))
     # Rows that others have published take the place of those that a model would be asked for.
-    for partition, rows in getattr(study, "published", {}).items():
+    for partition, rows in study.published.items():
         yield Repository("dataset", rows.repo, rows.revision, (partition,))

@@ -5,7 +5,6 @@ Weights change in place, Hub revisions move; and a cell must not mix the answers
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from mbt_assets.benchmarks.hub import COMMIT
 from mbt_assets.identities import digest_of, model_identity
 from mbt_assets.stage import Stage
 from partitions.grid import SCORES, Node, registry_origin, split_key
@@ -22,7 +22,6 @@ from resources.home import Home
 from resources.lake import Lake
 
 DIGEST = "checkpoint_digest"
-COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_TIMEOUT_S = 20.0
 
 
@@ -182,10 +181,12 @@ class Scored:
     Attributes:
         digest: of the one checkpoint that answered; None where they are of several.
         current: the figures were computed from the scores that are there.
+        scorers: for each table of scores, the version of its scorer.
     """
 
     digest: str | None
     current: bool
+    scorers: dict[str, Any]
 
 
 def scored_from(lake: Lake, key: str) -> Scored | None:
@@ -195,16 +196,15 @@ def scored_from(lake: Lake, key: str) -> Scored | None:
         LakeError: a file of the cell is damaged.
     """
     figures = lake.stored(Node("cell_metrics", key))
-    scores = {str(node): lake.stored(node) for node in (Node(table, key) for table in SCORES)}
-    if figures is None or None in scores.values():
+    scores = {table: found for table in SCORES if (found := lake.stored(Node(table, key)))}
+    if figures is None or len(scores) < len(SCORES):
         return None
-    same = [
-        found is not None and figures.provenance.inputs.get(name) == found.data_version
-        for name, found in scores.items()
-    ]
+    used = figures.provenance.inputs
+    same = [used.get(str(Node(table, key))) == found.data_version for table, found in scores.items()]
     # Rows name their checkpoint: of another one, every table has other rows, and the figures know none of them.
     digests = scored_digests(lake, key) if any(same) else set()
-    return Scored(digests.pop() if len(digests) == 1 else None, all(same))
+    scorers = {table: found.provenance.recipe.get("scorer") for table, found in scores.items()}
+    return Scored(digests.pop() if len(digests) == 1 else None, all(same), scorers)
 
 
 def mixed_cells(lake: Lake, keys: Iterable[str]) -> list[str]:

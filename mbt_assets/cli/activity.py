@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 
+from jobs.sensors import LOST_AFTER_S, PARTITION_TAG
 from mbt_assets.cli.instance import open_instance
 from partitions.grid import WHOLE, Node
 
 if TYPE_CHECKING:
     from mbt_assets.definitions import Platform
 
-PARTITION_TAG = "dagster/partition"
 LATEST_RUNS = 5
 """Failed runs of one partition that are searched for a reason."""
-LOST_AFTER_S = 86_400.0
-"""A run that started longer ago and never ended has lost its process."""
 GOING_ON = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
