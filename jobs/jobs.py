@@ -9,7 +9,7 @@ from jobs.plan import CELL_ASSETS, FINAL_ASSETS, final_nodes, slice_of, units
 from jobs.runner import Build, Report, Runner
 from mbt_assets.stage import FORCE_TAG, note_process
 from partitions.axes import Axes
-from partitions.grid import Node
+from partitions.grid import Grid
 from resources.artifacts import Artifacts
 from resources.home import Home
 
@@ -42,30 +42,31 @@ def slice_jobs(axes: Axes, artifacts: Artifacts, home: Home, build: Build) -> li
     Their assets lie on different axes, which one Dagster run cannot hold: the job's one step plans the slice and
     makes each part as a run of its own, tagged with the unit's name.
     """
-    grid = axes.grid
+    study = axes.grid.study
 
-    def made(context: dg.OpExecutionContext, nodes: set[Node]) -> None:
+    def made(context: dg.OpExecutionContext, **chosen: set[str]) -> None:
         note_process(context.instance, context.run.run_id)
+        grid = Grid(study, artifacts.imported_cells())
         runner = Runner(grid, artifacts, home, build, on_report=_logged(context))
         force = context.run.tags.get(FORCE_TAG) == "true"
-        reports = runner.run(units(grid, nodes | final_nodes()), force=force)
+        reports = runner.run(units(grid, slice_of(grid, **chosen) | final_nodes()), force=force)
         failed = [report for report in reports if report.outcome == "failed"]
         if failed:
             raise dg.Failure(f"{len(failed)} parts failed; first: {failed[0].unit.name}: {failed[0].why}")
 
     @dg.op(description="Plans the variant's slice and makes what is missing or stale.")
     def make_variant(context: dg.OpExecutionContext) -> None:
-        made(context, slice_of(grid, variants={context.partition_key}))
+        made(context, variants={context.partition_key})
 
     @dg.op(description="Plans the dataset's slice and makes what is missing or stale.")
     def make_dataset(context: dg.OpExecutionContext) -> None:
-        made(context, slice_of(grid, datasets={context.partition_key}))
+        made(context, datasets={context.partition_key})
 
-    @dg.job(partitions_def=dg.StaticPartitionsDefinition(grid.variants), description="Everything of one variant.")
+    @dg.job(partitions_def=dg.StaticPartitionsDefinition(axes.grid.variants), description="Everything of one variant.")
     def whole_variant() -> None:
         make_variant()
 
-    @dg.job(partitions_def=dg.StaticPartitionsDefinition(grid.datasets), description="Everything of one dataset.")
+    @dg.job(partitions_def=dg.StaticPartitionsDefinition(axes.grid.datasets), description="Everything of one dataset.")
     def whole_dataset() -> None:
         make_dataset()
 

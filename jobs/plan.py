@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from partitions.grid import MARTS, SCORES, WHOLE, Grid, Node, split_key
+from partitions.grid import CELL_FIGURES, MARTS, WHOLE, Grid, Node, split_key
 
-CELL_ASSETS = ("validation_rollouts", *SCORES, "cell_metrics")
+CELL_ASSETS = ("validation_rollouts", *CELL_FIGURES)
 FINAL_ASSETS = (*MARTS, "warehouse", "report")
 
 
@@ -91,7 +91,8 @@ def ancestors(grid: Grid, targets: Iterable[Node]) -> set[Node]:
 def slice_of(grid: Grid, *, datasets: set[str] | None = None, variants: set[str] | None = None) -> set[Node]:
     """Every partition that some cells need, and the marts that show them.
 
-    A metric is relative to the base variant of the same model, so each chosen variant brings its base along.
+    A metric is relative to the base variant of the same model, so each chosen variant brings its base along. Cells
+    whose rollouts nobody can make here, and nobody has imported yet, are left out.
 
     Args:
         grid: the study's grid.
@@ -99,13 +100,17 @@ def slice_of(grid: Grid, *, datasets: set[str] | None = None, variants: set[str]
         variants: variants of the cells; all when None.
     """
     if datasets is None and variants is None:
-        return set(grid.nodes)
+        return {node for node in grid.nodes if node.asset not in CELL_ASSETS or not grid.awaits_import(node.key)}
     chosen = set(grid.variants if variants is None else variants)
     chosen |= {base for base, _ in grid.base_pairs(sorted(chosen))} & set(grid.variants)
+    # Not all of a cell's figures are made from one another.
     cells = {
-        Node("cell_metrics", key)
+        Node(figures, key)
         for key in grid.keys("cell_metrics")
-        if (datasets is None or split_key(key)[0] in datasets) and split_key(key)[1] in chosen
+        for figures in CELL_FIGURES
+        if (datasets is None or split_key(key)[0] in datasets)
+        and split_key(key)[1] in chosen
+        and not grid.awaits_import(key)
     }
     return ancestors(grid, cells)
 

@@ -11,7 +11,7 @@ from jobs.rescore import Standing, Step
 from mbt_assets.identities import digest_of
 from mbt_assets.recipes import scorer_version
 from mbt_assets.registry import Weights, base_now, scored_from, weights_now
-from partitions.grid import SCORES, Grid, Node, registry_origin, split_key
+from partitions.grid import RETESTS, SCORES, Grid, Node, registry_origin, split_key
 from partitions.study import HubSource, Study, split_variant, variant
 from resources.artifacts import Artifacts
 from resources.checkpoints import CheckpointError
@@ -26,7 +26,7 @@ UNFINISHED = "unfinished"
 
 def scorer_versions() -> str:
     """All scorer versions as one short digest."""
-    return digest_of({asset: scorer_version(asset) for asset in SCORES})[:12]
+    return digest_of({asset: scorer_version(asset) for asset in (*SCORES, RETESTS)})[:12]
 
 
 class Standings:
@@ -50,13 +50,16 @@ class Standings:
         keys = self.grid.keys("cell_metrics")
         with ThreadPoolExecutor(8) as pool:
             found = dict(zip(keys, pool.map(self._scored, keys), strict=True))
-        scored = {split_key(key)[1] for key, made in found.items() if isinstance(made, str)}
+        # Rows that were imported stay what they are, whatever becomes of the checkpoint.
+        imported = self.artifacts.imported_cells()
+        scored = {split_key(key)[1] for key, made in found.items() if isinstance(made, str) and key not in imported}
         weights = {slug: self._weights(slug) for slug in self.grid.variants if slug in scored}
         bases = dict.fromkeys(variant(split_variant(slug)[0], "base") for slug in weights if _rests_on_base(slug))
         return [
             *(self._base(slug) for slug in bases),
             *(self._checkpoint(slug, now) for slug, now in weights.items()),
-            *self._cells(found, weights),
+            *self._cells({key: made for key, made in found.items() if key not in imported}, weights),
+            *self._imported_cells({key: made for key, made in found.items() if key in imported}),
         ]
 
     def _base(self, slug: str) -> Standing:
@@ -83,6 +86,16 @@ class Standings:
                 yield Standing("cell", key, "", "", (slug,), str(made))
             elif made is not None:
                 yield _standing("cell", key, weights[slug], made, versions=versions, needs=(slug,))
+
+    def _imported_cells(self, found: dict[str, str | LakeError | None]) -> Iterator[Standing]:
+        """Cells of imported rollouts: outdated where others were imported since, or a scorer has changed."""
+        versions = scorer_versions()
+        for key, made in found.items():
+            if isinstance(made, LakeError):
+                yield Standing("cell", key, "", "", (), str(made))
+            elif made is not None:
+                digests = self.artifacts.lake.values(Node("validation_rollouts", key), "checkpoint_digest")
+                yield Standing("cell", key, f"{''.join(sorted(digests))}:{versions}", made)
 
     def _weights(self, slug: str) -> Weights | CheckpointError:
         """What a variant's weights are now, or why that cannot be told."""
@@ -115,7 +128,7 @@ class Standings:
         if made is None:
             return None
         digest = made.digest if made.digest and made.current else UNFINISHED
-        return f"{digest}:{digest_of(made.scorers)[:12]}"
+        return f"{digest}:{digest_of({RETESTS: scorer_version(RETESTS)} | made.scorers)[:12]}"
 
 
 def _rests_on_base(slug: str) -> bool:

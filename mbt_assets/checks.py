@@ -45,8 +45,10 @@ def _parse_failures(frame: pl.DataFrame, stage: Stage) -> CheckOutcome:
 
 
 def _failed_judgments(frame: pl.DataFrame, stage: Stage) -> CheckOutcome:
-    count, share = _share(frame, pl.col("status") == "failed")
-    example = frame.filter(pl.col("status") == "failed")["failure"].first() if count else None
+    # A rollout that failed has had its own check, or was imported so: no judge was asked about it.
+    failed = (pl.col("status") == "failed") & pl.col("failure").ne_missing("rollout_failed")
+    count, share = _share(frame, failed)
+    example = frame.filter(failed)["failure"].first() if count else None
     return _outcome("failed", count, share, stage.study.limits.max_failure_rate, example)
 
 
@@ -71,9 +73,10 @@ TRUNCATED_ROLLOUTS = FrameCheck(
 )
 PARSE_FAILURES = FrameCheck(
     "parse_failures",
-    "Share of judge replies that could not be parsed, against limits.max_parse_failure_rate.",
+    "Share of judge replies that could not be parsed, against limits.max_parse_failure_rate; it warns, or stops what "
+    "is made from them where limits.parse_failures_block says so.",
     _parse_failures,
-    blocking=False,
+    blocking=lambda study: study.limits.parse_failures_block,
 )
 FAILED_JUDGMENTS = FrameCheck(
     "failed_judgments", "Share of judgments that failed, against limits.max_failure_rate.", _failed_judgments

@@ -14,7 +14,7 @@ import dagster as dg
 from jobs.jobs import RESCORE_JOBS, asset_jobs, slice_jobs
 from jobs.sensors import lost_runs_sensor, marts_sensor, rescore_sensor
 from jobs.standings import Standings
-from mbt_assets import marts, models, questions, report, rollouts, scores, traces, training, training_sets
+from mbt_assets import marts, models, questions, report, retests, rollouts, scores, traces, training, training_sets
 from mbt_assets.published import or_published
 from mbt_assets.stage import lake_asset
 from partitions.axes import Axes
@@ -39,6 +39,7 @@ STAGES = [
     *training_sets.STAGES,
     *training.STAGES,
     *scores.STAGES,
+    *retests.STAGES,
     *marts.STAGES,
 ]
 

@@ -6,8 +6,8 @@ Every asset of generated rows goes through here, and through here alone to the g
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -50,11 +50,13 @@ class Ask:
         keys: the row's key columns.
         fields: what the prompt template is filled with.
         seed_offset: added to the study's seed; the rollout's or trace's number.
+        extra: further fields of the request's body.
     """
 
     keys: dict[str, Any]
     fields: dict[str, Any]
     seed_offset: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def ask_model(
@@ -92,7 +94,7 @@ def ask_model(
             keys.append(ask.keys)
             seed = stage.study.seed + ask.seed_offset
             messages = prompts.render(template, **ask.fields)
-            yield engine.Request(_request_id(ask.keys), messages, {**settings, "seed": seed})
+            yield engine.Request(_request_id(ask.keys), messages, {**settings, "seed": seed, **ask.extra})
 
     limits = stage.study.limits
     options = engine.EngineOptions(

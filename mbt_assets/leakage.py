@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mbt_assets import benchmarks
-from mbt_assets.scoring.answers import normalize_series
+from mbt_assets.scoring.answer_columns import normalize_series
 from mbt_assets.stage import CheckOutcome, FrameCheck, Stage
 
 FOUND: dict[str, Any] = dict.fromkeys(("dataset", "question_id", "validation", "validation_id", "by"), pl.String())

@@ -13,8 +13,9 @@ import sql
 from mbt_assets.registry import check_landing, mixed_cells
 from mbt_assets.scoring import udfs
 from mbt_assets.stage import OWNERS, Stage, StageSpec, provenance_of, when_updated
+from mbt_assets.tables.attachments import attachments
 from partitions.axes import Axes
-from partitions.grid import MARTS, SCORES, Node
+from partitions.grid import MARTS, Node
 from partitions.study import Study
 from resources import warehouse
 from resources.artifacts import Artifacts
@@ -51,17 +52,19 @@ def _statement(name: str) -> str:
     return sql.load(name).statement
 
 
-def _cell_metrics(stage: Stage) -> pl.DataFrame:
-    """This cell's scores, read by key, under the SQL that the whole lake could be put through."""
+def _cell_sql(stage: Stage) -> pl.DataFrame:
+    """This cell's parents, read by key, under the SQL that the whole lake could be put through."""
     study = stage.study
     with contextlib.closing(duckdb.connect()) as connection:
         udfs.register(connection, study.resamples, study.seed)
-        for score in SCORES:
-            connection.register(score, stage.read(score, stage.node.key))
-        variants = warehouse.variants_frame(study).filter(pl.col("variant") == stage.variant)
-        connection.register("variants", variants)
+        for parent in stage.grid.parents(stage.node):
+            connection.register(parent.asset, stage.read(parent.asset, parent.key))
         connection.register("settings", warehouse.settings_frame(study))
-        frame = connection.sql(_statement("cell_metrics")).pl()
+        return connection.sql(_statement(stage.node.asset)).pl()
+
+
+def _cell_metrics(stage: Stage) -> pl.DataFrame:
+    frame = _cell_sql(stage)
     if frame.height != 1:
         raise ValueError(f"{stage.node}: cell_metrics.sql made {frame.height} rows of one cell")
     return frame
@@ -87,17 +90,21 @@ def _mart(stage: Stage) -> pl.DataFrame:
     if mixed:
         # Each table would show another checkpoint: rather none, until the re-score is through.
         stage.context.log.warning("%s leaves out cells that are being re-scored: %s", stage.node, ", ".join(mixed))
-    with sql_over(stage.lake, stage.study, (*TABLES, "cell_metrics"), mixed) as connection:
-        return connection.sql(mart.statement).pl()
+    with sql_over(stage.lake, stage.study, tables_of(mart), mixed) as connection:
+        frame = connection.sql(mart.statement).pl()
+    stage.note(**attachments(stage.node.asset, frame, stage.study))
+    return frame
 
 
-def comments() -> dict[str, tuple[str, dict[str, str]]]:
-    """Description and column descriptions of every lake table, for DuckDB's catalogue."""
-    found = {}
-    for name, schema in TABLES.items():
-        columns = {column: spec.description or "" for column, spec in schema.columns().items()}
-        found[name] = ((schema.__doc__ or "").strip(), columns)
-    for name in SQL_TABLES:
+def tables_of(file: sql.SqlFile) -> tuple[str, ...]:
+    """The lake tables that a SQL file reads; what else it reads is of the study."""
+    return tuple(name for name in file.inputs if name in LAKE_TABLES)
+
+
+def comments() -> dict[str, warehouse.Comment]:
+    """Description and column descriptions of every lake table and view, for DuckDB's catalogue."""
+    found = {name: warehouse.described(schema) for name, schema in TABLES.items()}
+    for name in (*SQL_TABLES, *sql.VIEWS):
         mart = sql.load(name)
         found[name] = (mart.description, dict(mart.columns))
     return found
@@ -106,7 +113,8 @@ def comments() -> dict[str, tuple[str, dict[str, str]]]:
 def build_warehouse(lake: Lake, artifacts: Artifacts, study: Study) -> dict[str, int]:
     """Build the warehouse file anew and swap it in; gives the rows of each view."""
     declare_sql_tables(lake, study)
-    return warehouse.build(artifacts.files["warehouse"], lake, study, comments())
+    views = {name: _statement(name) for name in sql.VIEWS}
+    return warehouse.build(artifacts.files["warehouse"], lake, study, comments(), views)
 
 
 def warehouse_asset(axes: Axes) -> dg.AssetsDefinition:
@@ -137,7 +145,15 @@ def warehouse_asset(axes: Axes) -> dg.AssetsDefinition:
     return built
 
 
+def _cell_stage(name: str) -> StageSpec:
+    return StageSpec(
+        name, "scores", _cell_sql, ("duckdb",), landing=check_landing, description=sql.load(name).description
+    )
+
+
 STAGES = [
+    _cell_stage("cell_estimates"),
+    _cell_stage("judge_reliability"),
     StageSpec(
         "cell_metrics",
         "scores",

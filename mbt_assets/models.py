@@ -15,8 +15,8 @@ from mbt_assets.registry import Weights, resolve, verified, weights_now
 from mbt_assets.stage import Stage, StageSpec
 from partitions.grid import Node, registry_origin
 from partitions.modes import MODES
-from partitions.study import HubSource, PathSource, RulesSource, variant
-from resources.checkpoints import current_digest, made_once
+from partitions.study import EmbeddedSource, HubSource, PathSource, RulesSource, variant
+from resources.checkpoints import CheckpointError, current_digest, made_once
 from resources.compute import RESULT_FILE
 from resources.tables import BaseModels, Checkpoints
 
@@ -27,8 +27,13 @@ def _base_models(stage: Stage) -> pl.DataFrame:
         weights = Weights(f"rules://{stage.model}", model_identity(stage.study, stage.model))
     elif isinstance(source, HubSource | PathSource):
         weights = resolve(source, stage.home)
-    else:
+    elif isinstance(source, EmbeddedSource):
         weights = _made_student(stage, dict(source.spec))
+    else:
+        raise CheckpointError(
+            f"{stage.node}: {stage.model} has no weights here (source: imported): its rollouts have to be imported, "
+            "with mbt import rollouts"
+        )
     row = {"variant": stage.variant, "model": stage.model, **asdict(weights)}
     return pl.DataFrame([row], schema={name: column.dtype for name, column in BaseModels.columns().items()})
 

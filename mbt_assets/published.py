@@ -15,8 +15,9 @@ from typing import Any
 import polars as pl
 
 from mbt_assets.benchmarks import hub
+from mbt_assets.foreign_rows import Columns, Row, response_parts
 from mbt_assets.identities import digest_of
-from mbt_assets.scoring.answers import THINK_CLOSE, THINK_OPEN, normalize, split_reasoning
+from mbt_assets.scoring.answers import THINK_CLOSE, normalize, split_reasoning
 from mbt_assets.stage import Stage, StageSpec
 from partitions.grid import Node
 from partitions.published import COLUMNS, TEXTS, required_columns
@@ -24,7 +25,6 @@ from partitions.study import Published
 from resources.tables import TABLES
 
 BATCH = 2_000
-Row = Mapping[str, Any]
 
 
 class PublishedError(ValueError):
@@ -120,9 +120,9 @@ class _Reading:
     limit: int | None
     read: int = 0
     left_out: int = 0
-    columns: dict[str, str] = field(default_factory=dict)
     seen: dict[tuple[Any, ...], int] = field(default_factory=dict)
     traces: Counter[tuple[Any, ...]] = field(default_factory=Counter)
+    columns: Columns = field(init=False)
 
     @property
     def name(self) -> str:
@@ -134,7 +134,7 @@ class _Reading:
         """Our rows of theirs; those of questions beyond the study's limit are left out."""
         for self.read, row in enumerate(raw, start=1):
             if self.read == 1:
-                self.columns = self._columns(row)
+                self.columns = Columns(self._columns(row), self._error)
             question = self._question(row)
             if question is None:
                 self.left_out += 1
@@ -166,19 +166,11 @@ class _Reading:
             )
         return {ours: name for ours, name in theirs.items() if name in row}
 
-    def _value(self, row: Row, ours: str) -> Any:
-        return row[self.columns[ours]] if ours in self.columns else None
-
     def _number(self, row: Row, ours: str, default: int | None = None) -> int:
         """A key of a row, which counts from 1."""
-        if ours not in self.columns and default is not None:
+        if ours not in self.columns.theirs and default is not None:
             return default
-        value = self._value(row, ours)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise self._error(
-                f"row {self.read}: {self.columns[ours]} is {value!r}, and should be a whole number from 1"
-            )
-        return value
+        return self.columns.number(row, ours, f"row {self.read}")
 
     def _question(self, row: Row) -> _Question | None:
         sample_id = self._number(row, "sample_id")
@@ -199,8 +191,9 @@ class _Reading:
             other = [text for text in told if (text if exactly else normalize(text)) not in accepted]
             # Of several answers one is enough; two ids must both be right.
             if other and (exactly or len(other) == len(told)):
+                number = question.row["sample_id"]
                 raise self._error(
-                    f"row {self.read} has sample_id {self._value(row, 'sample_id')} and the {ours} {other[0]!r}, but "
+                    f"row {self.read} has sample_id {number} and the {ours} {other[0]!r}, but "
                     f"that question here, {question.question_id}, has {question.row[ours]!r}: the data set is of "
                     "another split, revision or benchmark"
                 )
@@ -212,7 +205,7 @@ class _Reading:
             inside = metadata.get("id") if isinstance(metadata, Mapping) else None
             found = [row.get("question_id"), row.get("id"), inside]
         else:
-            value = self._value(row, ours)
+            value = self.columns.value(row, ours)
             found = value if isinstance(value, list) else [value]
         return [str(value).strip() for value in found if value is not None]
 
@@ -235,22 +228,16 @@ class _Reading:
     def _text(self, row: Row) -> dict[str, Any]:
         """The generated text with its parts, and how it ended."""
         column = TEXTS[self.node.asset]
-        text = self._value(row, column) or ""
-        if not isinstance(text, str):
-            raise self._error(f"row {self.read}: {self.columns[column]} should be text, and is {text!r}")
-        # What was not valid was cut off by the token limit; a data set with neither column has whole rows.
-        reason = self._value(row, "finish_reason") or ("length" if self._value(row, "valid") is False else "stop")
+        text = self.columns.text(row, column, f"row {self.read}") or ""
+        reason = self.columns.ending(row)
         if column != "response":
             reasoning, trace = split_reasoning(text) if THINK_CLOSE in text else ("", text.strip())
             parts = {"response": text, "reasoning": reasoning, "content": trace, column: trace or None}
             return parts | {"finish_reason": reason, "error": None}
-        reasoning, content = split_reasoning(text, self._value(row, "reasoning"))
-        if reasoning not in text:
-            text = f"{THINK_OPEN}\n{reasoning}\n{THINK_CLOSE}\n\n{content}"
-        parts = {"response": text, "reasoning": reasoning, "content": content}
-        if not text:
-            return parts | {"finish_reason": None, "error": "the published row holds no response"}
-        return parts | {"finish_reason": reason, "error": None}
+        split = response_parts(text, self.columns.value(row, "reasoning"))
+        if not split["response"]:
+            return split | {"finish_reason": None, "error": "the published row holds no response"}
+        return split | {"finish_reason": reason, "error": None}
 
     def _error(self, problem: str) -> PublishedError:
         return PublishedError(f"{self.node} cannot come from the data set {self.name}: {problem}.")

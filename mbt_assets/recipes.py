@@ -16,9 +16,9 @@ from mbt_assets import benchmarks, prompts
 from mbt_assets.benchmarks import hub
 from mbt_assets.identities import digest_of, model_identity, reply_terms
 from mbt_assets.scoring import answer_hits, answers, degeneration, mqi, rrp, traces, udfs, verdicts
-from partitions.grid import MARTS, Grid, Node, split_key
+from partitions.grid import CELL_SQL, MARTS, RETESTS, Grid, Node, split_key
 from partitions.modes import MODES
-from partitions.study import PathSource, Published, Study, split_variant
+from partitions.study import Model, PathSource, Published, Study, split_variant
 from resources.accelerate_configs import ComputeError, config_file
 from resources.checkpoints import MISSING, folder_state
 
@@ -31,10 +31,11 @@ STAGE_VERSIONS = {
     "training_sets": 2,
     "sft": 2,
     "grpo": 2,
-    "judged": 1,
+    "judged": 2,
     "published": 1,
-    "warehouse": 2,
-    "report": 1,
+    "imported": 1,
+    "warehouse": 3,
+    "report": 2,
 }
 """Raised by hand when the code of a stage changes what it makes, or a table its columns."""
 
@@ -48,7 +49,8 @@ STUDENT_SOURCES = tuple(
         "benchmarks/trails.py",
     )
 )
-STATISTICS_SOURCES = tuple(FOLDER / "scoring" / f"{name}.py" for name in ("udfs", "stats", "aes", "agreement"))
+STATISTICS = ("udfs", "stats", "ratings", "aes", "agreement")
+STATISTICS_SOURCES = tuple(FOLDER / "scoring" / f"{name}.py" for name in STATISTICS)
 """What the functions that SQL calls consist of."""
 
 JUDGE_TASKS: dict[str, tuple[str, str]] = {
@@ -88,6 +90,8 @@ def scorer_version(asset: str) -> str:
     """Version of the scoring code behind a table of scores."""
     if asset == "answer_scores":
         return f"{answers.SCORER_VERSION}+{degeneration.SCORER_VERSION}"
+    if asset == RETESTS:
+        return "+".join(version for _, version in JUDGE_TASKS.values())
     return JUDGE_TASKS[asset][1]
 
 
@@ -95,6 +99,11 @@ def _published(entry: Published) -> Recipe:
     """Of rows that come from the Hub: which ones, and how they are read. No model and no prompt of ours."""
     versions = {"splitter": answers.SPLITTER_VERSION, "version": STAGE_VERSIONS["published"]}
     return {"source": "hub", **entry.model_dump(), "files": hub.source_state(entry.repo)} | versions
+
+
+def imported_recipe(made_with: Recipe) -> Recipe:
+    """Of rows that were imported from a file: what they were once, read as they would be read now."""
+    return made_with | {"splitter": answers.SPLITTER_VERSION, "version": STAGE_VERSIONS["imported"]}
 
 
 def _questions(side: str) -> Callable[[Study, str], Recipe]:
@@ -224,26 +233,38 @@ def _answer_scores(study: Study, key: str) -> Recipe:
     return {"scorer": scorer_version("answer_scores")}
 
 
+def _held(judge: Model) -> Recipe:
+    """What decides which of a judge's replies count."""
+    return {"structured": judge.structured, "context": judge.context}
+
+
+def _by_judges(study: Study) -> Recipe:
+    """How the judges are asked, whatever they are asked."""
+    sampling = {name: study.sampling_of(name, study.judge_sampling) for name in study.judges}
+    return {
+        "judges": {name: model_identity(study, name) for name in study.judges},
+        "servers": {name: reply_terms(study, name) | _held(study.models[name]) for name in study.judges},
+        "sampling": {name: settings.model_dump(exclude_none=True) for name, settings in sampling.items()},
+        "seed": study.seed,
+        "reasks": study.limits.judge_reasks,
+        "version": STAGE_VERSIONS["judged"],
+    }
+
+
 def _judged(table: str) -> Callable[[Study, str], Recipe]:
     template, version = JUDGE_TASKS[table]
 
     def of(study: Study, key: str) -> Recipe:
-        judges = {name: model_identity(study, name) for name in study.judges}
-        sampling = {
-            name: study.sampling_of(name, study.judge_sampling).model_dump(exclude_none=True) for name in study.judges
-        }
-        made_with: Recipe = {
-            "judges": judges,
-            "servers": {name: reply_terms(study, name) for name in study.judges},
-            "prompt": prompts.digest(template),
-            "sampling": sampling,
-            "seed": study.seed,
-            "scorer": version,
-            "version": STAGE_VERSIONS["judged"],
-        }
+        made_with = _by_judges(study) | {"prompt": prompts.digest(template), "scorer": version}
         return made_with | ({"extractor": answers.SCORER_VERSION} if table in SHOWS_PREDICTION else {})
 
     return of
+
+
+def _judge_retests(study: Study, key: str) -> Recipe:
+    asked = {template: prompts.digest(template) for template, _ in JUDGE_TASKS.values()}
+    versions = {"scorer": scorer_version(RETESTS), "extractor": answers.SCORER_VERSION}
+    return _by_judges(study) | versions | {"prompts": asked, "sample": study.limits.retest_sample}
 
 
 def _calculated(name: str) -> Recipe:
@@ -253,9 +274,14 @@ def _calculated(name: str) -> Recipe:
     return {"sql": file.digest} | ({"statistics": statistics_program()} if calls else {})
 
 
-def _cell_metrics(study: Study, key: str) -> Recipe:
-    constants = {"judge": study.judges[0], "resamples": study.resamples, "seed": study.seed}
-    return _calculated("cell_metrics") | constants
+def _cell_sql(name: str) -> Callable[[Study, str], Recipe]:
+    def of(study: Study, key: str) -> Recipe:
+        made_with = _calculated(name)
+        if "settings" in sql.load(name).inputs:
+            made_with["judge"] = study.judges[0]
+        return made_with | ({"resamples": study.resamples, "seed": study.seed} if "statistics" in made_with else {})
+
+    return of
 
 
 def _mart(name: str) -> Callable[[Study, str], Recipe]:
@@ -279,6 +305,10 @@ def _built(stage: str) -> Callable[[Study, str], Recipe]:
     return of
 
 
+def _warehouse(study: Study, key: str) -> Recipe:
+    return _built("warehouse")(study, key) | {"views": [sql.load(name).digest for name in sql.VIEWS]}
+
+
 _RECIPES: dict[str, Callable[[Study, str], Recipe]] = {
     "train_questions": _questions("train"),
     "validation_questions": _questions("validation"),
@@ -294,8 +324,9 @@ _RECIPES: dict[str, Callable[[Study, str], Recipe]] = {
     "validation_rollouts": _validation_rollouts,
     "answer_scores": _answer_scores,
     **{table: _judged(table) for table in JUDGE_TASKS},
-    "cell_metrics": _cell_metrics,
+    RETESTS: _judge_retests,
+    **{name: _cell_sql(name) for name in CELL_SQL},
     **{mart: _mart(mart) for mart in MARTS},
-    "warehouse": _built("warehouse"),
+    "warehouse": _warehouse,
     "report": _built("report"),
 }

@@ -5,7 +5,7 @@ Weights change in place, Hub revisions move; and a cell must not mix the answers
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ import polars as pl
 from mbt_assets.benchmarks.hub import COMMIT
 from mbt_assets.identities import digest_of, model_identity
 from mbt_assets.stage import Stage
-from partitions.grid import SCORES, Node, registry_origin, split_key
+from partitions.grid import CELL_SQL, RETESTS, SCORES, Node, registry_origin, split_key
 from partitions.study import External, HubSource, PathSource, RulesSource, Study, split_variant, variant
 from resources.checkpoints import CheckpointError, current_digest
 from resources.home import Home
-from resources.lake import Lake
+from resources.lake import Lake, Stored
 
 DIGEST = "checkpoint_digest"
 HUB_TIMEOUT_S = 20.0
@@ -100,6 +100,9 @@ def weights_now(study: Study, lake: Lake, home: Home, slug: str) -> Weights:
         CheckpointError: the weights are gone or not whole, or the Hub cannot be reached.
         LakeError: what the variant is made from was never made.
     """
+    model = split_variant(slug)[0]
+    if not study.models[model].has_weights:
+        raise CheckpointError(f"checkpoints[{slug}]: {model} has no weights here (source: imported)")
     origin = registry_origin(slug)
     if origin is None:
         return resolve(external_source(study, slug), home)
@@ -156,22 +159,32 @@ def check_landing(stage: Stage, frame: pl.DataFrame) -> None:
         stage: a partition of a cell.
         frame: rows with `checkpoint_digest`; figures of a cell, which have none, are held against its scores.
 
+    Rows that were imported are of no checkpoint that could be looked at: scores must be of those very rows then.
+
     Raises:
-        CheckpointError: the checkpoint changed in the meantime; nothing lands.
+        CheckpointError: the checkpoint, or the imported rows, changed in the meantime; nothing lands.
     """
+    rollouts = Node("validation_rollouts", stage.node.key)
+    if stage.lake.imported(rollouts) is not None:
+        if _own_digests(stage, frame) - stage.lake.values(rollouts, DIGEST):
+            raise CheckpointError(f"{stage.node}: {rollouts} was imported anew since: make the cell's scores again")
+        return
     node = Node("checkpoints", split_key(stage.node.key)[1])
     row = verified(stage, stage.read(node.asset, node.key).row(0, named=True), node)
-    own = set(frame[DIGEST].unique()) if DIGEST in frame.columns else scored_digests(stage.lake, stage.node.key)
-    if own - {row["digest"]}:
+    if _own_digests(stage, frame) - {row["digest"]}:
         raise CheckpointError(
             f"{stage.node}: {node} has changed since these rollouts were made: materialize "
             f"validation_rollouts[{stage.node.key}] again, and then its scores"
         )
 
 
-def scored_digests(lake: Lake, key: str) -> set[str]:
+def _own_digests(stage: Stage, frame: pl.DataFrame) -> set[str]:
+    return set(frame[DIGEST].unique()) if DIGEST in frame.columns else scored_digests(stage.lake, stage.node.key)
+
+
+def scored_digests(lake: Lake, key: str, tables: Sequence[str] = SCORES) -> set[str]:
     """The digests that the scores of a cell were computed from; more than one where a re-score was cut off."""
-    return {digest for table in SCORES for digest in lake.values(Node(table, key), DIGEST)}
+    return {digest for table in tables for digest in lake.values(Node(table, key), DIGEST)}
 
 
 @dataclass(frozen=True)
@@ -181,7 +194,7 @@ class Scored:
     Attributes:
         digest: of the one checkpoint that answered; None where they are of several.
         current: the figures were computed from the scores that are there.
-        scorers: for each table of scores, the version of its scorer.
+        scorers: for each table of scores that there is, the version of its scorer.
     """
 
     digest: str | None
@@ -199,12 +212,23 @@ def scored_from(lake: Lake, key: str) -> Scored | None:
     scores = {table: found for table in SCORES if (found := lake.stored(Node(table, key)))}
     if figures is None or len(scores) < len(SCORES):
         return None
-    used = figures.provenance.inputs
-    same = [used.get(str(Node(table, key))) == found.data_version for table, found in scores.items()]
+    same = list(_as_used(lake, key, scores))
     # Rows name their checkpoint: of another one, every table has other rows, and the figures know none of them.
-    digests = scored_digests(lake, key) if any(same) else set()
-    scorers = {table: found.provenance.recipe.get("scorer") for table, found in scores.items()}
+    digests = scored_digests(lake, key, (*SCORES, RETESTS)) if any(same) else set()
+    # No figure needs them: a cell that was scored without them stays as it is.
+    retests = lake.stored(Node(RETESTS, key))
+    made = scores | ({RETESTS: retests} if retests else {})
+    scorers = {table: found.provenance.recipe.get("scorer") for table, found in made.items()}
     return Scored(digests.pop() if len(digests) == 1 else None, all(same), scorers)
+
+
+def _as_used(lake: Lake, key: str, scores: Mapping[str, Stored]) -> Iterator[bool]:
+    """For each figure and each table that it is made from, whether that is still the one that it was made from."""
+    figures = {table: found for table in CELL_SQL if (found := lake.stored(Node(table, key)))}
+    versions = {str(Node(table, key)): found.data_version for table, found in {**scores, **figures}.items()}
+    for found in figures.values():
+        inputs = found.provenance.inputs
+        yield from (inputs[node] == version for node, version in versions.items() if node in inputs)
 
 
 def mixed_cells(lake: Lake, keys: Iterable[str]) -> list[str]:

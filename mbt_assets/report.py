@@ -1,16 +1,24 @@
-"""The report: one HTML file with the marts' tables, the study's settings and what they were made of."""
+"""The report: one HTML file with the paper's tables and figures, the marts, and what they were made of."""
 
 import hashlib
+import re
 import uuid
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import jinja2
-import polars as pl
 import yaml
+from markupsafe import Markup
 
 from mbt_assets.stage import OWNERS, provenance_of, when_updated
+from mbt_assets.tables.entries import table_of
+from mbt_assets.tables.figures import DRAWINGS, Drawing, caption, data_of, drawn
+from mbt_assets.tables.frames import LENGTHS, Marts
+from mbt_assets.tables.layout import LAYOUTS
+from mbt_assets.tables.notes import caveat_of
+from mbt_assets.tables.render import html
+from mbt_assets.tables.style import has_matplotlib
 from partitions.axes import Axes
 from partitions.grid import MARTS, Node
 from partitions.study import Study
@@ -19,10 +27,6 @@ from resources.artifacts import Artifacts
 from resources.lake import Stored
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
-CAVEATS = {
-    "embedded": "The student is a real but tiny language model, teacher and judge are rules, and the questions are "
-    "generated: these numbers show that the platform works. They are no benchmark results."
-}
 
 
 def _shown(value: Any) -> str:
@@ -33,24 +37,41 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def render(study: Study, tables: dict[str, pl.DataFrame], digests: dict[str, str]) -> str:
+def render(study: Study, marts: Marts, digests: dict[str, str]) -> str:
     """The report as HTML; every text that comes from data is escaped.
 
     Args:
         study: shown as YAML.
-        tables: the marts by name.
+        marts: the marts by name, and the lengths of responses.
         digests: data version of each mart.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["shown"] = _shown
-    embedded = any(model.source.kind == "embedded" for model in study.models.values())
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         study=study,
         settings=yaml.safe_dump(study.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True),
-        tables={name: (frame.columns, frame.rows()) for name, frame in tables.items()},
+        paper=[html(table_of(layout, marts, study)) for layout in LAYOUTS.values()],
+        figures=figures_of(marts, study),
+        tables={name: (frame.columns, frame.rows()) for name, frame in marts.frames.items()},
         digests=digests,
-        caveat=CAVEATS["embedded"] if embedded else "",
+        caveat=caveat_of(study),
     )
+
+
+def figures_of(marts: Marts, study: Study) -> list[tuple[Drawing, Markup, str]]:
+    """Each figure that there are numbers for, as SVG to stand in HTML, and its caption; none without matplotlib."""
+    found = []
+    for drawing in DRAWINGS.values() if has_matplotlib() else []:
+        data = data_of(drawing, marts, study)
+        if svg := drawn(drawing, data, study, ["svg"]).get("svg"):
+            found.append((drawing, _inline(svg.decode(), drawing.name), caption(drawing, data, study)))
+    return found
+
+
+def _inline(svg: str, name: str) -> Markup:
+    """An SVG as part of a page: without its head, and with ids that no other figure of the page has."""
+    body = svg[svg.index("<svg") :]
+    return Markup(re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", body))
 
 
 def report_asset(axes: Axes) -> dg.AssetsDefinition:
@@ -63,7 +84,7 @@ def report_asset(axes: Axes) -> dg.AssetsDefinition:
         group_name="warehouse",
         kinds={"html"},
         owners=OWNERS,
-        description="One self-contained HTML file: the marts' tables, the study's settings, digests.",
+        description="One self-contained HTML file: the paper's tables and figures, the marts, settings, digests.",
         automation_condition=when_updated("warehouse"),
         required_resource_keys={"artifacts"},
     )
@@ -71,15 +92,16 @@ def report_asset(axes: Axes) -> dg.AssetsDefinition:
         artifacts: Artifacts = context.resources.artifacts
         provenance = provenance_of(artifacts, study, Node("report"), context.run_id)
         with warehouse.reading(artifacts.files["warehouse"], artifacts.lake) as connection:
-            tables = {mart: warehouse.query(connection, f"SELECT * FROM {mart}") for mart in MARTS}
+            frames = {mart: warehouse.query(connection, f"SELECT * FROM {mart}") for mart in MARTS}
+            marts = Marts(frames, warehouse.query(connection, LENGTHS))
         stored = {mart: artifacts.stored(Node(mart)) for mart in MARTS}
-        text = render(study, tables, {mart: s.data_version for mart, s in stored.items() if s})
+        text = render(study, marts, {mart: s.data_version for mart, s in stored.items() if s})
         target = artifacts.files["report"]
         temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(target)
         version = hashlib.sha256(text.encode()).hexdigest()
-        artifacts.record("report", Stored(version, len(tables), provenance))
+        artifacts.record("report", Stored(version, len(frames), provenance))
         return dg.MaterializeResult(
             metadata={"path": dg.MetadataValue.path(str(target)), "bytes": len(text)},
             data_version=dg.DataVersion(version),

@@ -10,14 +10,14 @@ import orjson
 from upath import UPath
 
 from mbt_assets.training_notes import PROVENANCE_FILE
-from partitions.grid import SCORES, Node
+from partitions.grid import RETESTS, SCORES, Node
 from resources.checkpoints import ADAPTER_CONFIG, CheckpointError, base_of_adapter, current_digest
 from resources.home import Home
 from resources.lake import Lake
 from resources.tables import TABLES
 
 REGISTRIES = ("base_models", "sft_checkpoints", "grpo_checkpoints", "checkpoints")
-SCORED = ("train_rollouts", "validation_rollouts", *SCORES)
+SCORED = ("train_rollouts", "validation_rollouts", *SCORES, RETESTS)
 IN_THE_MAKING = (".partial", ".old")
 
 

@@ -13,6 +13,7 @@ import polars as pl
 from mbt_assets.checks import FAILED_REQUESTS, TRUNCATED_ROLLOUTS
 from mbt_assets.generation import Ask, ask_model, forget_replies
 from mbt_assets.identities import digest_of, request_identity
+from mbt_assets.importing.kept import or_imported
 from mbt_assets.models import base_of, checkpoint_of
 from mbt_assets.registry import check_landing, verified
 from mbt_assets.scoring.answers import split_reasoning
@@ -113,5 +114,5 @@ _rolled_out = partial(
 STAGES = [
     # What the teacher works on stands with its traces: a group of both sides would make the picture a circle.
     _rolled_out("train_rollouts", "traces", _train_rollouts),
-    _rolled_out("validation_rollouts", "rollouts", _validation_rollouts, landing=check_landing),
+    or_imported(_rolled_out("validation_rollouts", "rollouts", _validation_rollouts, landing=check_landing)),
 ]

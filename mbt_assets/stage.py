@@ -49,13 +49,17 @@ class FrameCheck:
         name: the check's name in the UI.
         description: what it looks at.
         look: judges a frame under the limits of its study.
-        blocking: whether stages downstream in the same run are held back.
+        blocking: whether stages downstream in the same run are held back; a function where the study says.
     """
 
     name: str
     description: str
     look: Callable[[pl.DataFrame, "Stage"], CheckOutcome]
-    blocking: bool = True
+    blocking: bool | Callable[[Study], bool] = True
+
+    def blocks(self, study: Study) -> bool:
+        """Whether stages downstream are held back in this study."""
+        return self.blocking(study) if callable(self.blocking) else self.blocking
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,10 @@ def provenance_of(artifacts: Artifacts, study: Study, node: Node, run_id: str) -
         LakeError: a parent was never made, or a blocking check refused it. Marts are the exception: they show the
             cells that there are.
     """
+    imported = artifacts.lake.imported(node)
+    if imported is not None:
+        # They are not made again here, whoever asks: see `importing.kept`.
+        return imported.provenance
     inputs: dict[str, str] = {}
     for parent in Grid(study).parents(node):
         stored = artifacts.stored(parent)
@@ -212,7 +220,7 @@ def lake_asset(axes: Axes, spec: StageSpec) -> dg.AssetsDefinition:
         automation_condition=spec.automation,
         io_manager_key="lake",
         required_resource_keys=RESOURCES - {"lake"},
-        check_specs=[_stored_check(spec.name), *(_check_spec(spec.name, check) for check in spec.checks)],
+        check_specs=[_stored_check(spec.name), *(_check_spec(study, spec.name, check) for check in spec.checks)],
     )
     def made(context: dg.AssetExecutionContext) -> Iterator[Any]:
         node = Node(spec.name, context.partition_key if context.has_partition_key else WHOLE)
@@ -237,9 +245,9 @@ def _run(context: dg.AssetExecutionContext, study: Study, spec: StageSpec, node:
         force=context.run.tags.get(FORCE_TAG) == "true",
     )
     frame = checked(node, spec.make(stage))
-    provenance = replace(provenance, source=str(stage.notes.get("source", "")))
+    provenance = replace(provenance, source=str(stage.notes.get("source", provenance.source)))
     outcomes = [(check, check.look(frame, stage)) for check in spec.checks]
-    refused = [check.name for check, outcome in outcomes if check.blocking and not outcome.passed]
+    refused = [check.name for check, outcome in outcomes if check.blocks(study) and not outcome.passed]
     if refused:
         # The rows stay to be looked at, but must not pass for good ones the next time.
         provenance = replace(provenance, fingerprint=f"{FAILED_CHECK}{', '.join(refused)}")
@@ -267,7 +275,7 @@ def _run(context: dg.AssetExecutionContext, study: Study, spec: StageSpec, node:
             passed=outcome.passed,
             metadata=dict(outcome.metadata),
             description=outcome.description or None,
-            severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
+            severity=dg.AssetCheckSeverity.ERROR if check.blocks(study) else dg.AssetCheckSeverity.WARN,
         )
 
 
@@ -293,8 +301,8 @@ def _stored_check(asset: str) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(STORED_CHECK, asset=asset, description=text, blocking=True)
 
 
-def _check_spec(asset: str, check: FrameCheck) -> dg.AssetCheckSpec:
-    return dg.AssetCheckSpec(check.name, asset=asset, description=check.description, blocking=check.blocking)
+def _check_spec(study: Study, asset: str, check: FrameCheck) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(check.name, asset=asset, description=check.description, blocking=check.blocks(study))
 
 
 def _description(spec: StageSpec) -> str:

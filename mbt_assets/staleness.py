@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-from mbt_assets.recipes import fingerprint, recipe
+from mbt_assets.recipes import fingerprint, imported_recipe, recipe
 from partitions.grid import MARTS, Grid, Node
 from resources.artifacts import Artifacts
 from resources.lake import FAILED_CHECK, Provenance, Stored
 
 State = Literal["fresh", "stale", "missing"]
+IMPORT_AGAIN = "these rows are imported: import them again (mbt import rollouts … --replace), or mbt import forget them"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ def assess(grid: Grid, artifacts: Artifacts, nodes: Iterable[Node] | None = None
     wanted = [*outside, *chosen]
     with ThreadPoolExecutor(8) as pool:
         found = dict(zip(wanted, pool.map(artifacts.stored, wanted), strict=True))
+    # What the lake says, whatever the grid was told: rows may have been imported since.
+    imported = {node.key for node, stored in found.items() if stored is not None and stored.provenance.imported}
+    grid = Grid(grid.study, grid.imported | imported)
     standings = {node: Standing("fresh" if found[node] else "missing", "", found[node]) for node in outside}
     for node in chosen:
         standings[node] = _standing(grid, artifacts, node, found[node], standings)
@@ -51,7 +55,8 @@ def _standing(
     grid: Grid, artifacts: Artifacts, node: Node, stored: Stored | None, known: dict[Node, Standing]
 ) -> Standing:
     if stored is None:
-        return Standing("missing", "never made")
+        awaited = node.asset == "validation_rollouts" and grid.awaits_import(node.key)
+        return Standing("missing", "to be imported (mbt import rollouts)" if awaited else "never made")
     versions: dict[str, str] = {}
     for parent in grid.parents(node):
         standing = known[parent]
@@ -60,10 +65,14 @@ def _standing(
         if standing.state != "fresh" or standing.stored is None:
             return Standing("stale", f"{parent} is {standing.state}", stored)
         versions[str(parent)] = standing.stored.data_version
-    now = recipe(grid.study, node) | artifacts.bound_to(node)
+    if stored.provenance.imported:
+        now = imported_recipe(stored.provenance.recipe)
+    else:
+        now = recipe(grid.study, node) | artifacts.bound_to(node)
     if fingerprint(now, versions) == stored.provenance.fingerprint:
         return Standing("fresh", "", stored)
-    return Standing("stale", _difference(stored.provenance, now, versions), stored)
+    again = f"; {IMPORT_AGAIN}" if stored.provenance.imported else ""
+    return Standing("stale", _difference(stored.provenance, now, versions) + again, stored)
 
 
 def _difference(made: Provenance, now: dict[str, object], versions: dict[str, str]) -> str:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import dagster as dg
 
-from partitions.grid import MARTS, SCORES, Grid
+from partitions.grid import CELL_FIGURES, MARTS, SCORES, Grid
 from partitions.study import Study
 
 Pairs = list[tuple[str, str]]
@@ -62,7 +62,7 @@ class Axes:
         if asset in SCORES:
             return [dg.AssetDep("validation_rollouts"), dg.AssetDep("validation_questions")]
         if asset in MARTS:
-            return [dg.AssetDep("cell_metrics"), *(dg.AssetDep(score) for score in SCORES)]
+            return [dg.AssetDep(figures) for figures in CELL_FIGURES]
         return list(self._deps.get(asset, []))
 
     @cached_property
@@ -104,7 +104,14 @@ class Axes:
                 dep("base_models", partition_mapping=static_mapping(grid.base_pairs(grid.variants))),
             ],
             "validation_rollouts": [dep("validation_questions"), dep("checkpoints")],
-            "cell_metrics": [dep(score) for score in SCORES],
+            "judge_retests": [
+                dep("validation_rollouts"),
+                dep("validation_questions"),
+                *(dep(table) for table in SCORES[1:]),
+            ],
+            "cell_estimates": [*(dep(score) for score in SCORES), dep("validation_questions")],
+            "judge_reliability": [*(dep(score) for score in SCORES), dep("judge_retests")],
+            "cell_metrics": [dep("cell_estimates"), dep("answer_scores")],
             "warehouse": [dep(mart) for mart in MARTS],
             "report": [dep("warehouse")],
         }

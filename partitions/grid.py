@@ -14,7 +14,11 @@ from partitions.study import Published, Study, split_variant, variant
 
 MARTS = ("main_results", "aes", "rrp_profile", "mqi", "degeneration", "significance", "judge_quality", "cost")
 SCORES = ("answer_scores", "judge_verdicts", "answer_hits", "rrp_scores", "mqi_scores")
-CELL_FIGURES = (*SCORES, "cell_metrics")
+CELL_SQL = ("cell_estimates", "judge_reliability", "cell_metrics")
+"""What SQL makes of one cell's scores; the last of them comes last."""
+RETESTS = "judge_retests"
+"""A sample of what the judges scored, judged a second time."""
+CELL_FIGURES = (*SCORES, RETESTS, *CELL_SQL)
 """What marts are made from; they show the cells that there are."""
 TRAINED_TABLES = {"sft": "sft_checkpoints", "grpo": "grpo_checkpoints"}
 """For each kind of mode that trains, the table of what it makes."""
@@ -55,10 +59,16 @@ def registry_origin(slug: str) -> Node | None:
 
 
 class Grid:
-    """All partitions of a study and the edges between them."""
+    """All partitions of a study and the edges between them.
 
-    def __init__(self, study: Study):
+    Args:
+        study: the study.
+        imported: keys of the cells whose validation rollouts were imported: nothing is made for their sake.
+    """
+
+    def __init__(self, study: Study, imported: frozenset[str] = frozenset()):
         self.study = study
+        self.imported = imported
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -129,8 +139,7 @@ class Grid:
             "grpo_checkpoints": (None, self.grpo),
             "checkpoints": (None, self.variants),
             "validation_rollouts": (self.datasets, self.variants),
-            "cell_metrics": (self.datasets, self.variants),
-            **dict.fromkeys(SCORES, (self.datasets, self.variants)),
+            **dict.fromkeys(CELL_FIGURES, (self.datasets, self.variants)),
             **dict.fromkeys((*MARTS, "warehouse", "report"), (None, None)),
         }
         return axes[asset]
@@ -148,8 +157,7 @@ class Grid:
         "grpo_checkpoints",
         "checkpoints",
         "validation_rollouts",
-        *SCORES,
-        "cell_metrics",
+        *CELL_FIGURES,
         *MARTS,
         "warehouse",
         "report",
@@ -168,15 +176,16 @@ class Grid:
     def nodes(self) -> list[Node]:
         """Every partition of the study; parents come before their children."""
         every = [Node(asset, key) for asset in self.ASSETS for key in self.keys(asset)]
-        return self._without_needless(every) if self.study.published else every
+        weightless = not all(model.has_weights for model in self.study.models.values())
+        return self._without_needless(every) if self.study.published or self.imported or weightless else every
 
     def _without_needless(self, every: list[Node]) -> list[Node]:
-        """Leaves out what only published rows would have been made from: nobody is to be asked for it."""
+        """Leaves out what only published or imported rows would have been made from: nobody is to be asked for it."""
         usual: set[Node] = set()
         used: set[Node] = set()
         kept: list[Node] = []
         for node in reversed(every):
-            if node in used or node not in usual or self.published(node):
+            if node in used or self.published(node) or (node not in usual and not self._unanswerable(node)):
                 kept.append(node)
                 used.update(self.parents(node))
             usual.update(self._made_from(node))
@@ -203,10 +212,23 @@ class Grid:
         """The data set that holds a partition's rows; None where they are made here."""
         return self.study.published.get(str(node))
 
+    def has_weights(self, slug: str) -> bool:
+        """Whether a variant's model can be asked; otherwise its rollouts have to be imported."""
+        return self.study.models[split_variant(slug)[0]].has_weights
+
+    def awaits_import(self, cell: str) -> bool:
+        """Whether the rollouts of the cell with this key cannot be made here, and were not imported yet."""
+        return cell not in self.imported and not self.has_weights(split_key(cell)[1])
+
+    def _unanswerable(self, node: Node) -> bool:
+        return node.asset == "train_rollouts" and not self.has_weights(split_key(node.key)[1])
+
     def parents(self, node: Node) -> list[Node]:
-        """The partitions that `node` is made from; published rows need the questions that they belong to, no more."""
+        """The partitions that `node` is made from; rows from elsewhere need the questions that they belong to alone."""
         if self.published(node):
             return [Node("train_questions", split_key(node.key)[0])]
+        if node.asset == "validation_rollouts" and (node.key in self.imported or self.awaits_import(node.key)):
+            return [Node("validation_questions", split_key(node.key)[0])]
         return self._made_from(node)
 
     def _made_from(self, node: Node) -> list[Node]:
@@ -263,8 +285,18 @@ class Grid:
         dataset, slug = split_key(key)
         return [Node("validation_questions", dataset), Node("checkpoints", slug)]
 
+    def _parents_of_judge_retests(self, key: str) -> list[Node]:
+        asked = [Node("validation_rollouts", key), Node("validation_questions", split_key(key)[0])]
+        return [*asked, *(Node(table, key) for table in SCORES[1:])]
+
+    def _parents_of_cell_estimates(self, key: str) -> list[Node]:
+        return [*(Node(score, key) for score in SCORES), Node("validation_questions", split_key(key)[0])]
+
+    def _parents_of_judge_reliability(self, key: str) -> list[Node]:
+        return [Node(score, key) for score in (*SCORES, RETESTS)]
+
     def _parents_of_cell_metrics(self, key: str) -> list[Node]:
-        return [Node(score, key) for score in SCORES]
+        return [Node("cell_estimates", key), Node("answer_scores", key)]
 
     def _parents_of_warehouse(self, key: str) -> list[Node]:
         return [Node(mart) for mart in MARTS]

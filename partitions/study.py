@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Location = tuple[str | int, ...]
+Structured = Literal["choice_regex", "json_schema"]
+"""How a server can hold a judge's reply to its form: vLLM's `structured_outputs`, or OpenAI's `response_format`."""
 
 
 class StudyModel(BaseModel):
@@ -90,7 +92,13 @@ class RulesSource(StudyModel):
     kind: Literal["rules"]
 
 
-Source = Annotated[HubSource | PathSource | EmbeddedSource | RulesSource, Field(discriminator="kind")]
+class ImportedSource(StudyModel):
+    """No weights here: all that there is of the model are rollouts, which are imported (`mbt import rollouts`)."""
+
+    kind: Literal["imported"]
+
+
+Source = Annotated[HubSource | PathSource | EmbeddedSource | RulesSource | ImportedSource, Field(discriminator="kind")]
 
 
 class VllmServer(StudyModel):
@@ -100,12 +108,14 @@ class VllmServer(StudyModel):
         options: each becomes a flag: `tensor_parallel_size: 4` → `--tensor-parallel-size 4`.
         startup_timeout_s: seconds it may take until it answers.
         idle_timeout_s: seconds that it stays after its last use, for the next cell or run of the same checkpoint.
+        structured: how it holds a judge's reply to its form; null lets a judge write freely.
     """
 
     kind: Literal["vllm"]
     options: dict[str, Any] = {}
     startup_timeout_s: int = 3600
     idle_timeout_s: float = Field(default=300, ge=0)
+    structured: Structured | None = "choice_regex"
 
 
 class RemoteServer(StudyModel):
@@ -118,6 +128,7 @@ class RemoteServer(StudyModel):
         requests_per_minute: most requests started in a minute at each base URL; null for no limit.
         tokens_per_minute: most tokens, in and out, in a minute at each base URL; null for no limit.
         batch: send through its Batch API: often cheaper, answered within a day.
+        structured: how it holds a judge's reply to its form; null where it does not, or nobody knows.
     """
 
     kind: Literal["openai"]
@@ -127,6 +138,7 @@ class RemoteServer(StudyModel):
     requests_per_minute: float | None = Field(default=None, gt=0)
     tokens_per_minute: float | None = Field(default=None, gt=0)
     batch: bool = False
+    structured: Structured | None = None
 
     @property
     def base_urls(self) -> list[str]:
@@ -142,13 +154,25 @@ class StudentServer(StudyModel):
 
 
 class RulesServer(StudyModel):
-    """The server of the rule-based teacher and judge; `name` is the role it answers as."""
+    """The server of the rule-based teacher and judge.
+
+    Attributes:
+        name: the role it answers as.
+        structured: how the judge's replies are held to their form; null has them written as the prompt says.
+    """
 
     kind: Literal["rules"]
     name: Literal["rule-teacher", "rule-judge"]
+    structured: Literal["json_schema"] | None = None
 
 
-Server = Annotated[VllmServer | RemoteServer | StudentServer | RulesServer, Field(discriminator="kind")]
+class NoServer(StudyModel):
+    """Nobody serves the model: its rollouts are imported. What a model of that source has, said or not."""
+
+    kind: Literal["none"]
+
+
+Server = Annotated[VllmServer | RemoteServer | StudentServer | RulesServer | NoServer, Field(discriminator="kind")]
 
 
 class Compute(StudyModel):
@@ -262,6 +286,8 @@ class Model(StudyModel):
     Attributes:
         reasons: it always reasons before it answers, so that a whole response without reasoning is a failed request.
         price: what its tokens cost; not known where it is null, as on hardware of one's own.
+        context_tokens: most tokens of a prompt and its reply together; null takes `max_model_len` of its vLLM server,
+            where that is given. It tells a judge's prompt that was too long from one that was answered.
     """
 
     role: Literal["student", "teacher", "judge"]
@@ -276,6 +302,32 @@ class Model(StudyModel):
     price: Price | None = None
     reasons: bool = False
     trust_remote_code: bool = False
+    context_tokens: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unserved(cls, content: Any) -> Any:
+        """A model without weights needs no server."""
+        if isinstance(content, dict) and content.get("source") == {"kind": "imported"}:
+            return {"server": {"kind": "none"}, **content}
+        return content
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it can be asked; otherwise its rollouts have to be imported."""
+        return not isinstance(self.source, ImportedSource)
+
+    @property
+    def structured(self) -> Structured | None:
+        """How its server can hold a reply to a form; None where it cannot."""
+        return self.server.structured if isinstance(self.server, VllmServer | RemoteServer | RulesServer) else None
+
+    @property
+    def context(self) -> int | None:
+        """Most tokens of a prompt and its reply together, as far as the study says."""
+        options = self.server.options if isinstance(self.server, VllmServer) else {}
+        stated = self.context_tokens or options.get("max_model_len") or options.get("max-model-len")
+        return stated if isinstance(stated, int) else None
 
 
 class Rollouts(StudyModel):
@@ -300,6 +352,9 @@ class Limits(StudyModel):
     Attributes:
         max_failure_rate: share of failed requests above which a partition fails its check.
         max_parse_failure_rate: share of unparseable judge replies above which the check warns.
+        parse_failures_block: that check stops what is made from the scores, rather than warn.
+        judge_reasks: how often a judge is asked again, with another seed, where its reply does not parse.
+        retest_sample: rollouts of a cell that its judges judge a second time; 0 for none.
         max_truncated_rate: share of truncated or empty traces above which training is blocked.
         concurrency: requests in flight at most.
         max_attempts: tries of one request.
@@ -314,6 +369,9 @@ class Limits(StudyModel):
 
     max_failure_rate: float = Field(default=0.01, ge=0, le=1)
     max_parse_failure_rate: float = Field(default=0.05, ge=0, le=1)
+    parse_failures_block: bool = False
+    judge_reasks: int = Field(default=2, ge=0, le=9)
+    retest_sample: int = Field(default=50, ge=0)
     max_truncated_rate: float = Field(default=0.5, ge=0, le=1)
     concurrency: int = Field(default=256, ge=1)
     max_attempts: int = Field(default=6, ge=1)

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from partitions.modes import MODES, ModeKind
-from partitions.study import Location, Model, RemoteServer, Study, Training
+from partitions.study import Location, Model, NoServer, RemoteServer, Sampling, Study, Training
 
 FORBIDDEN_IN_SLUGS = ("|", ",", "/", "...", "__")
 OWN_WEIGHTS: tuple[ModeKind, ...] = ("sft", "grpo", "external")
 """Kinds of modes whose weights are not their model's."""
+
+CUTS_PROMPTS = {"truncate_prompt_tokens", "truncation_side"}
+"""Fields of a request that make a server cut prompts."""
 
 
 def problems(study: Study) -> Iterator[tuple[Location, str]]:
@@ -20,8 +23,11 @@ def problems(study: Study) -> Iterator[tuple[Location, str]]:
     yield from _reference_problems(study)
     yield from _training_problems(("sft",), study.sft)
     yield from _training_problems(("grpo",), study.grpo)
+    yield from _sampling_problems(("sampling",), study.sampling)
+    yield from _sampling_problems(("judge_sampling",), study.judge_sampling)
     for name, model in study.models.items():
         yield from _mode_problems(name, model)
+        yield from _weightless_problems(study, name, model)
 
 
 def _slug_problems(study: Study) -> Iterator[tuple[Location, str]]:
@@ -44,6 +50,8 @@ def _reference_problems(study: Study) -> Iterator[tuple[Location, str]]:
     for i, judge in enumerate(study.judges):
         if judge not in study.models:
             yield ("judges", i), f"model {judge!r} has no entry under models (there are: {known})"
+        elif judge in study.judges[:i]:
+            yield ("judges", i), f"judge {judge!r} stands twice"
     for i, dataset in enumerate(study.training_datasets):
         if dataset not in study.datasets:
             there = ", ".join(study.datasets)
@@ -77,9 +85,44 @@ def _mode_problems(name: str, model: Model) -> Iterator[tuple[Location, str]]:
     for trainer, training in (("sft", model.sft), ("grpo", model.grpo)):
         if training is not None:
             yield from _training_problems(("models", name, trainer), training)
+    yield from _sampling_problems(("models", name, "sampling"), model.sampling)
     for mode in model.external:
         if mode not in MODES or MODES[mode].kind != "external":
             yield ("models", name, "external", mode), f"{mode!r} is no external mode"
+
+
+def _sampling_problems(where: Location, sampling: Sampling) -> Iterator[tuple[Location, str]]:
+    for name in CUTS_PROMPTS & sampling.extra.keys():
+        yield (
+            (*where, "extra", name),
+            f"{name} has the server cut what it is asked, and nothing tells which rows: take it out. A prompt that is"
+            " too long fails on its row",
+        )
+
+
+def _weightless_problems(study: Study, name: str, model: Model) -> Iterator[tuple[Location, str]]:
+    """What a model without weights cannot do, or one with weights not without a server."""
+    if model.has_weights:
+        if isinstance(model.server, NoServer):
+            yield ("models", name, "server"), f"{name!r} has weights to be asked: say who serves it"
+        return
+    if not isinstance(model.server, NoServer):
+        yield (
+            ("models", name, "server"),
+            f"{name!r} has no weights (source: imported) that could be served: drop its server",
+        )
+    if name == study.teacher or name in study.judges or model.role != "student":
+        yield ("models", name, "source"), f"{name!r} has no weights (source: imported): it cannot teach or judge"
+    for mode, entry in model.external.items():
+        if entry.source is not None:
+            yield ("models", name, "external", mode), f"{name!r} has no server (source: imported) for any weights"
+    for i, mode in enumerate(model.modes):
+        if mode in MODES and MODES[mode].kind in ("sft", "grpo"):
+            yield (
+                ("models", name, "modes", i),
+                f"mode {mode!r} trains, and {name!r} has no weights (source: imported): give its source, or import"
+                " its rollouts under an external mode",
+            )
 
 
 def _training_problems(where: Location, training: Training) -> Iterator[tuple[Location, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
@@ -38,6 +39,13 @@ class Artifacts:
             return Stored(content["data_version"], content["rows"], Provenance(**content["provenance"]))
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise LakeError(f"{note} is damaged ({error}): delete it") from error
+
+    def imported_cells(self) -> frozenset[str]:
+        """Keys of the cells whose validation rollouts were imported."""
+        nodes = [Node("validation_rollouts", key) for key in self.lake.keys("validation_rollouts")]
+        with ThreadPoolExecutor(8) as pool:
+            found = zip(nodes, pool.map(self.lake.imported, nodes), strict=True)
+            return frozenset(node.key for node, stored in found if stored is not None)
 
     def bound_to(self, node: Node) -> dict[str, str]:
         """What a partition depends on by places, beside its recipe.

@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -30,6 +30,8 @@ from resources.tables import TABLES, Table
 FOOTER_KEY = "mbt"
 FAILED_CHECK = "failed check: "
 """Begins the fingerprint of rows that a blocking check refused: no recipe ever equals it."""
+IMPORTED = "imported:"
+"""Begins the source of rows that were imported from a file."""
 ROWS_FILE = "rows.parquet"
 SCHEMA_FILE = "_schema.parquet"
 REMOTE_BLOCK = 64 * 1024
@@ -50,8 +52,8 @@ class Provenance:
         inputs: data version of each parent partition when it was read, by `asset[key]`.
         run_id: the Dagster run that wrote it.
         created_at: ISO 8601, UTC.
-        source: which revision of which source its rows came from, where none of the parents is one: `hub:<commit>` or
-            `mirror:sha256:<digest>`.
+        source: which revision of which source its rows came from, where none of the parents is one: `hub:<commit>`,
+            `mirror:sha256:<digest>` or `imported:<name of the file>:sha256:<digest>`.
     """
 
     fingerprint: str
@@ -60,6 +62,11 @@ class Provenance:
     run_id: str = ""
     created_at: str = ""
     source: str = ""
+
+    @property
+    def imported(self) -> bool:
+        """Whether the rows came from a file that somebody gave (`mbt import`): they cannot be made again here."""
+        return self.source.startswith(IMPORTED)
 
 
 @dataclass(frozen=True)
@@ -194,6 +201,29 @@ class Lake:
         except (OSError, KeyError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
             raise LakeError(f"{node}: {path} has no readable {column} ({error}): materialize it again") from error
 
+    def copy_of(self, node: Node, columns: Collection[str]) -> tuple[Stored, pa.Table]:
+        """Footer and rows of one write of a partition; `stored` and `read`, one after the other, may be of two.
+
+        Args:
+            node: the partition.
+            columns: which columns, where it has them.
+
+        Raises:
+            LakeError: it was never written, or is damaged.
+        """
+        path = self.path(node)
+        try:
+            local = path.protocol in ("", "file")
+            with Path(path.path).open("rb") if local else io.BytesIO(path.read_bytes()) as source:
+                file = pq.ParquetFile(source)
+                footer = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
+                rows = file.read(columns=[name for name in file.schema_arrow.names if name in columns])
+        except FileNotFoundError as error:
+            raise LakeError(f"{node} is not in the lake ({path}): materialize it first") from error
+        except (OSError, pa.ArrowInvalid) as error:
+            raise LakeError(f"{node}: {path} is damaged ({error}): delete it and materialize it again") from error
+        return _stored_of(node, path, footer), rows
+
     def stored(self, node: Node) -> Stored | None:
         """What lies in the lake for a partition, read from the file's footer; None where there is nothing."""
         path = self.path(node)
@@ -203,10 +233,14 @@ class Lake:
             return None
         except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
             raise LakeError(f"{node}: {path} is damaged ({error}): delete it and materialize it again") from error
-        if FOOTER_KEY not in footer:
-            raise LakeError(f"{node}: {path} was not written by this lake: move it away")
-        content = orjson.loads(footer[FOOTER_KEY])
-        return Stored(content["data_version"], content["rows"], Provenance(**content["provenance"]))
+        return _stored_of(node, path, footer)
+
+    def imported(self, node: Node) -> Stored | None:
+        """What was imported into a partition; None where its rows were made here, or cannot be read."""
+        with contextlib.suppress(LakeError):
+            stored = self.stored(node)
+            return stored if stored is not None and stored.provenance.imported else None
+        return None
 
     def keys(self, table: str) -> list[str]:
         """Partition keys of a table that are in the lake."""
@@ -233,6 +267,13 @@ def _footer_of(path: UPath) -> dict[str, str]:
     with _opened(path) as file:
         found = pq.read_metadata(file).metadata or {}
     return {key.decode(): value.decode() for key, value in found.items() if key != b"ARROW:schema"}
+
+
+def _stored_of(node: Node, path: UPath, footer: dict[str, str]) -> Stored:
+    if FOOTER_KEY not in footer:
+        raise LakeError(f"{node}: {path} was not written by this lake: move it away")
+    content = orjson.loads(footer[FOOTER_KEY])
+    return Stored(content["data_version"], content["rows"], Provenance(**content["provenance"]))
 
 
 def _key_of(path: UPath, table: str) -> str:

@@ -20,7 +20,7 @@ import dagster as dg
 import orjson
 
 import mbt_assets
-from partitions.study import Model, RemoteServer, RulesServer, StudentServer, VllmServer
+from partitions.study import Model, NoServer, RemoteServer, RulesServer, StudentServer, VllmServer
 from resources.checkpoints import ADAPTER_CONFIG, CheckpointError, base_of_adapter, is_adapter
 from resources.engine import Endpoint
 from resources.gpus import gpus_of_server
@@ -86,6 +86,8 @@ class ModelServers:
             arguments = ["--root", str(self.home.checkpoints), "--max-batch", str(server.max_batch)]
             url = self._embedded("serve_student", arguments)
             yield (Endpoint(url + "/v1", served_as, digest, reasons=model.reasons),)
+        elif isinstance(server, NoServer):
+            raise ServerError(f"{name} has no weights that could be served (source: imported)")
         else:
             lease = Lease(self.home.servers, self._vllm(name, model, server, uri, digest))
             try:

@@ -9,7 +9,7 @@ from functools import partial
 
 import dataframely as dy
 
-from partitions.grid import MARTS, SCORES
+from partitions.grid import CELL_SQL, MARTS, SCORES
 
 Table = type[dy.Schema]
 
@@ -194,8 +194,8 @@ class AnswerScores(dy.Schema):
     scorer_version = dy.String(description="version of the scoring code")
 
 
-class Judged(dy.Schema):
-    """What every judged table holds; a score is null unless `status` is scored."""
+class Judgments(dy.Schema):
+    """What every table of judges' replies holds; whatever a reply says is null unless `status` is scored."""
 
     dataset = _dataset()
     variant = _variant()
@@ -205,10 +205,10 @@ class Judged(dy.Schema):
     status = dy.String(
         description="scored, unparseable or failed", check=lambda c: c.is_in(["scored", "unparseable", "failed"])
     )
-    parse_ok = dy.Bool(description="the judge's reply could be parsed")
-    failure = dy.String(nullable=True, description="why there is no score")
-    reply = dy.String(nullable=True, description="the judge's raw reply")
-    attempts = _count(description="tries of the judge request")
+    failure = dy.String(nullable=True, description="why there is no score; begins with too_long for a long prompt")
+    reply = dy.String(nullable=True, description="the judge's raw reply, the last one where it was asked again")
+    attempts = _count(description="tries of the judge request, those of asking again included")
+    reasks = _count(description="further replies that were asked for because those before did not parse")
     prompt_digest = _digest(description="sha256 of the prompt template")
     judge_digest = _digest(description="digest of the judge")
     checkpoint_digest = _digest(description="digest of the weights that answered")
@@ -219,9 +219,20 @@ class Judged(dy.Schema):
     judge_completion_tokens = _count(nullable=True, description="tokens the judge generated, reasoning included")
     judge_reasoning_tokens = _count(nullable=True, description="of these, those of its reasoning")
     judge_length_retries = _count(nullable=True, description="new draws because the token limit had ended a reply")
-    judge_discarded_tokens = _count(nullable=True, description="tokens of the replies that were given up for that")
+    judge_discarded_tokens = _count(
+        nullable=True, description="tokens of the replies that were given up, for that or because they did not parse"
+    )
     judge_queue_ms = _milliseconds(nullable=True, description="milliseconds that the request waited")
     judge_latency_ms = _milliseconds(nullable=True, description="milliseconds of the last try")
+    judge_request_digest = _digest(
+        nullable=True, description="identity of the request that this reply is to; null where nothing was asked"
+    )
+
+
+class Judged(Judgments):
+    """What every judged table holds; a score is null unless `status` is scored."""
+
+    parse_ok = dy.Bool(description="the judge's reply could be parsed")
 
 
 class JudgeVerdicts(Judged):
@@ -261,6 +272,27 @@ class MqiScores(Judged):
     tier = dy.String(description="difficulty tier of the question")
 
 
+class JudgeRetests(Judgments):
+    """A sample of each cell's rollouts, judged a second time: how far does a judge agree with itself?
+
+    Only what was scored by asking is asked again, so that each row has its counterpart in the table `score`.
+    """
+
+    score = dy.String(primary_key=True, description="judged table that the question is of")
+    kind = dy.String(
+        primary_key=True,
+        description="retest: the same question with another seed; renumbered: other numbers on the paragraphs' markers",
+        check=lambda c: c.is_in(["retest", "renumbered"]),
+    )
+    label = dy.String(
+        nullable=True,
+        description="verdict letter, YES or NO, number of the answer paragraph in the trace's own order, or l_obs",
+    )
+    arrival = _rate(nullable=True, description="rrp_scores: share of the trace until the answer is derived (ρ)")
+    redundant_fraction = _rate(nullable=True, description="rrp_scores: redundant share of the sentences (δ)")
+    regulation = _rate(nullable=True, description="rrp_scores: harmonic mean of 1 − ρ and 1 − δ (R)")
+
+
 TABLES: dict[str, Table] = {
     "train_questions": Questions,
     "validation_questions": Questions,
@@ -279,9 +311,10 @@ TABLES: dict[str, Table] = {
     "answer_hits": AnswerHits,
     "rrp_scores": RrpScores,
     "mqi_scores": MqiScores,
+    "judge_retests": JudgeRetests,
 }
-"""Tables whose schema is fixed here. `cell_metrics` and the marts take theirs from their SQL."""
+"""Tables whose schema is fixed here. A cell's figures and the marts take theirs from their SQL."""
 
-SQL_TABLES = ("cell_metrics", *MARTS)
+SQL_TABLES = (*CELL_SQL, *MARTS)
 LAKE_TABLES = (*TABLES, *SQL_TABLES)
 JUDGED_TABLES = SCORES[1:]

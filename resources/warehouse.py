@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,63 +16,22 @@ import polars as pl
 from dagster_duckdb import DuckDBResource
 
 from partitions.grid import CELL_FIGURES, Grid
-from partitions.modes import MODES
-from partitions.study import Study, split_variant, variant
+from partitions.study import Study
 from resources.lake import Lake
-from resources.tables import LAKE_TABLES, TABLES
+from resources.provenance import VIEW as PROVENANCE_VIEW
+from resources.provenance import Provenances, attach_provenance, quoted
+from resources.study_frames import STUDY_TABLES, study_frames
+from resources.study_frames import settings_frame as settings_frame
+from resources.study_frames import variants_frame as variants_frame
+from resources.tables import LAKE_TABLES, TABLES, Table
 
+Comment = tuple[str, dict[str, str]]
+"""A table's description, and that of each of its columns."""
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 
 
 class QueryError(ValueError):
     """A query that cannot be run; the message says why in one or two lines."""
-
-
-def variants_frame(study: Study) -> pl.DataFrame:
-    """One row per variant of the study: variant, model, mode, base_variant, model_role."""
-    rows = []
-    for slug in Grid(study).variants:
-        model, mode = split_variant(slug)
-        role = study.models[model].role
-        rows.append((slug, model, mode, variant(model, "base"), role, MODES[mode].description))
-    names = ["variant", "model", "mode", "base_variant", "model_role", "description"]
-    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
-
-
-def settings_frame(study: Study) -> pl.DataFrame:
-    """One row: the constants that the marts use."""
-    return pl.DataFrame(
-        {
-            "study": [study.name],
-            "alpha": [study.aes.alpha],
-            "beta": [study.aes.beta],
-            "gamma": [study.aes.gamma],
-            "seed": [study.seed],
-            "primary_judge": [study.judges[0]],
-            "teacher": [study.teacher],
-            "resamples": [study.resamples],
-        }
-    )
-
-
-def models_frame(study: Study) -> pl.DataFrame:
-    """One row per model of the study: model, role, and what a million of its tokens cost (null: not known)."""
-    rows = [
-        (name, model.role, *((p.input, p.output, p.cached_input, p.currency) if (p := model.price) else [None] * 4))
-        for name, model in study.models.items()
-    ]
-    prices = ("price_input", "price_output", "price_cached_input")
-    schema = {"model": pl.String, "role": pl.String, **dict.fromkeys(prices, pl.Float64), "currency": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def study_frames(study: Study) -> dict[str, pl.DataFrame]:
-    """What SQL has to know of the study itself, as tables by name."""
-    return {
-        "variants": variants_frame(study),
-        "models": models_frame(study),
-        "settings": settings_frame(study),
-    }
 
 
 def attach_lake(
@@ -97,7 +56,7 @@ def attach_lake(
         if table in tables:
             lake.ensure_schema(table, schema.create_empty())
     for table in tables:
-        source = f"read_parquet({_quoted(lake.glob(table))}, union_by_name = true, hive_partitioning = false)"
+        source = f"read_parquet({quoted(lake.glob(table))}, union_by_name = true, hive_partitioning = false)"
         chosen = _rows_of_study(Grid(study), table, without if table in CELL_FIGURES else ())
         connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM {source}{chosen}")
     for name, frame in study_frames(study).items():
@@ -110,9 +69,9 @@ def _rows_of_study(grid: Grid, table: str, without: Sequence[str]) -> str:
     """The clause that leaves out partitions that the study no longer has: the lake keeps them, figures must not."""
     axes = zip(("dataset", "variant"), grid.axes_of(table), strict=True)
     # An axis may be empty, but a list in SQL may not.
-    conditions = [f"{axis} IN ({', '.join(map(_quoted, keys)) or 'NULL'})" for axis, keys in axes if keys is not None]
+    conditions = [f"{axis} IN ({', '.join(map(quoted, keys)) or 'NULL'})" for axis, keys in axes if keys is not None]
     if without:
-        conditions.append(f"dataset || '|' || variant NOT IN ({', '.join(map(_quoted, without))})")
+        conditions.append(f"dataset || '|' || variant NOT IN ({', '.join(map(quoted, without))})")
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
@@ -125,25 +84,35 @@ def lake_connection(
     return connection
 
 
-def build(path: Path, lake: Lake, study: Study, comments: dict[str, tuple[str, dict[str, str]]]) -> dict[str, int]:
-    """Build the warehouse as a new file, read every view once, and swap it in.
+def build(
+    path: Path,
+    lake: Lake,
+    study: Study,
+    comments: Mapping[str, Comment],
+    views: Mapping[str, str] | None = None,
+) -> dict[str, int]:
+    """Build the warehouse as a new file, read every table once, and swap it in.
 
     Args:
         path: the DuckDB file to replace.
         lake: what the views read.
         study: fills the tables of `study_frames`.
-        comments: description and column descriptions of each table.
+        comments: description and column descriptions of lake tables and of `views`.
+        views: further views over the lake's tables: statement by name, each after those that it reads.
 
     Returns:
-        Rows of each view.
+        Rows of each lake table.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.duckdb.tmp")
     try:
         with contextlib.closing(duckdb.connect(str(temporary))) as connection:
             attach_lake(connection, lake, study, LAKE_TABLES)
-            for table, (text, columns) in comments.items():
-                _comment(connection, table, text, columns)
+            attach_provenance(connection, lake)
+            for view, statement in (views or {}).items():
+                connection.execute(f"CREATE VIEW {view} AS {statement}")
+            for table, comment in {**comments, **own_comments()}.items():
+                comment_on(connection, table, comment)
             counts = {table: _count(connection, table) for table in LAKE_TABLES}
         temporary.replace(path)
     finally:
@@ -152,16 +121,25 @@ def build(path: Path, lake: Lake, study: Study, comments: dict[str, tuple[str, d
     return counts
 
 
-def _comment(connection: duckdb.DuckDBPyConnection, table: str, text: str, columns: dict[str, str]) -> None:
+def own_comments() -> dict[str, Comment]:
+    """Descriptions of the tables that tell of the study, and of `provenance`."""
+    return {name: described(table) for name, table in STUDY_TABLES.items()} | {PROVENANCE_VIEW: described(Provenances)}
+
+
+def described(table: Table) -> Comment:
+    """A schema's description and those of its columns."""
+    return (table.__doc__ or "").strip(), {name: spec.description or "" for name, spec in table.columns().items()}
+
+
+def comment_on(connection: duckdb.DuckDBPyConnection, table: str, comment: Comment) -> None:
+    """Write a description into the catalogue of an open database, for those columns that the table has."""
+    text, columns = comment
+    views = connection.execute("SELECT view_name FROM duckdb_views() WHERE view_name = ?", [table]).fetchall()
+    connection.execute(f"COMMENT ON {'VIEW' if views else 'TABLE'} {table} IS {quoted(text)}")
     there = {row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()}
-    connection.execute(f"COMMENT ON VIEW {table} IS {_quoted(text)}")
     for name, description in columns.items():
         if name in there and description:
-            connection.execute(f'COMMENT ON COLUMN {table}."{name}" IS {_quoted(description)}')
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+            connection.execute(f'COMMENT ON COLUMN {table}."{name}" IS {quoted(description)}')
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
@@ -175,7 +153,7 @@ def reads(path: Path, lake: Lake) -> bool:
         return False
     with reading(path) as connection:
         views = query(connection, "SELECT sql FROM duckdb_views() WHERE view_name = ?", ["checkpoints"])["sql"]
-    return any(_quoted(lake.glob("checkpoints")) in sql for sql in views)
+    return any(quoted(lake.glob("checkpoints")) in sql for sql in views)
 
 
 @contextlib.contextmanager

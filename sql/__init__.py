@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-CELL_METRICS = "cell_metrics"
+CELLS = ("cell_estimates", "judge_reliability", "cell_metrics")
+"""What is computed of one cell, in an order in which each one's inputs come before it."""
 MARTS = ("main_results", "aes", "rrp_profile", "mqi", "degeneration", "significance", "judge_quality", "cost")
-"""The marts, in an order in which each one's inputs come before it. All of them come after `cell_metrics`."""
+"""The marts, in an order in which each one's inputs come before it. All of them come after `CELLS`."""
+
+VIEWS = ("partition_lineage", "lineage", "training_lineage")
+"""Views of the warehouse over the lake's tables, in an order in which each one's inputs come before it."""
 
 ENDS = {"lo": "lower", "hi": "upper"}
 
@@ -53,15 +57,15 @@ class SqlFile:
 
 
 def load(name: str) -> SqlFile:
-    """Read the SQL file of `cell_metrics` or of a mart.
+    """Read the SQL file of a cell's figures, of a mart or of a view.
 
     Raises:
         SqlFileError: There is no such file, or its header or statement is not as it should be.
     """
-    paths = [FOLDER / f"{name}.sql", FOLDER / "marts" / f"{name}.sql"]
+    paths = [FOLDER / f"{name}.sql", *(FOLDER / folder / f"{name}.sql" for folder in ("marts", "views"))]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        raise SqlFileError(f"there is no SQL file {name!r}; there are {', '.join((CELL_METRICS, *MARTS))}")
+        raise SqlFileError(f"there is no SQL file {name!r}; there are {', '.join((*CELLS, *MARTS, *VIEWS))}")
     return parse(path.read_text(encoding="utf-8"), path)
 
 

@@ -14,6 +14,7 @@ from partitions.study_file import load_study, study_path
 
 if TYPE_CHECKING:
     from mbt_assets.definitions import Platform
+    from partitions.grid import Grid
 
 OK, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 WIDE = 160
@@ -54,3 +55,10 @@ def platform_of(name: str | None, seed: int | None = None) -> Platform:
     from mbt_assets.definitions import build_platform
 
     return build_platform(study)
+
+
+def grid_now(platform: Platform) -> Grid:
+    """The study's grid, with what was imported into its lake up to now."""
+    from partitions.grid import Grid
+
+    return Grid(platform.study, platform.artifacts.imported_cells())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from mbt_assets.cli.common import FAILED, INTERRUPTED, StudyOption, err, out, platform_of, say_interrupted
+from mbt_assets.cli.common import FAILED, INTERRUPTED, StudyOption, err, grid_now, out, platform_of, say_interrupted
 from mbt_assets.cli.progress import UnitProgress
 from mbt_assets.cli.summary import show_summary
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jobs.plan import Unit
     from jobs.runner import Report
     from mbt_assets.definitions import Platform
+    from partitions.grid import Grid
 
 
 def demo(
@@ -39,10 +40,12 @@ def demo(
     of every cell, read from DuckDB.
     """
     platform = platform_of(study, seed)
-    planned = _planned(platform, variant, dataset)
+    grid = grid_now(platform)
+    planned = _planned(grid, variant, dataset)
+    _tell_awaited(grid, variant, dataset)
     started = time.monotonic()
     try:
-        reports = _run(platform, planned, workers, force)
+        reports = _run(platform, grid, planned, workers, force)
     except KeyboardInterrupt:
         # Typer would leave without a word.
         say_interrupted()
@@ -55,10 +58,9 @@ def demo(
         raise typer.Exit(FAILED)
 
 
-def _planned(platform: Platform, variants: Sequence[str] | None, datasets: Sequence[str] | None) -> list[Unit]:
+def _planned(grid: Grid, variants: Sequence[str] | None, datasets: Sequence[str] | None) -> list[Unit]:
     from jobs.plan import final_nodes, slice_of, units
 
-    grid = platform.axes.grid
     for given, known, what in ((variants, grid.variants, "variant"), (datasets, grid.datasets, "dataset")):
         strangers = [name for name in given or [] if name not in known]
         if strangers:
@@ -67,7 +69,23 @@ def _planned(platform: Platform, variants: Sequence[str] | None, datasets: Seque
     return units(grid, nodes | final_nodes())
 
 
-def _run(platform: Platform, planned: list[Unit], workers: int, force: bool) -> list[Report]:
+def _tell_awaited(grid: Grid, variants: Sequence[str] | None, datasets: Sequence[str] | None) -> None:
+    """Say which of the chosen cells are left out: there is nothing yet to make them from."""
+    from partitions.grid import split_key
+
+    chosen = [
+        key
+        for key in grid.keys("cell_metrics")
+        if grid.awaits_import(key)
+        and (not datasets or split_key(key)[0] in datasets)
+        and (not variants or split_key(key)[1] in variants)
+    ]
+    if chosen:
+        text = f"left out until their rollouts are imported (mbt import rollouts): {', '.join(chosen)}"
+        err.print(escape(text), style="yellow", highlight=False, soft_wrap=True)
+
+
+def _run(platform: Platform, grid: Grid, planned: list[Unit], workers: int, force: bool) -> list[Report]:
     from jobs.runner import Runner
     from mbt_assets.cli.instance import ready_home
     from mbt_assets.definitions import build_platform
@@ -81,7 +99,7 @@ def _run(platform: Platform, planned: list[Unit], workers: int, force: bool) -> 
     ready_home(platform.home)
     with UnitProgress(len(planned)) as progress:
         runner = Runner(
-            platform.axes.grid,
+            grid,
             platform.artifacts,
             platform.home,
             build_platform,

@@ -8,7 +8,21 @@ import typer
 from rich.markup import escape
 
 from mbt_assets import __version__
-from mbt_assets.cli import checkpoints, demo, fetch, generate, query, score, servers, status, study, ui
+from mbt_assets.cli import (
+    checkpoints,
+    demo,
+    export,
+    fetch,
+    generate,
+    import_rollouts,
+    query,
+    score,
+    servers,
+    status,
+    study,
+    tables,
+    ui,
+)
 from mbt_assets.cli.common import INTERRUPTED, USER_ERROR, err, say_interrupted
 
 app = typer.Typer(
@@ -24,9 +38,12 @@ app.command()(status.status)
 app.command()(checkpoints.checkpoints)
 app.command()(servers.servers)
 app.command()(query.sql)
+app.command()(tables.tables)
+app.command()(export.export)
 app.command()(score.score)
 app.command()(generate.generate)
 app.command()(fetch.fetch)
+app.add_typer(import_rollouts.app, name="import")
 app.add_typer(study.app, name="study")
 
 
@@ -41,8 +58,11 @@ def root(version: bool = typer.Option(False, "--version", help="Show the version
 def user_errors() -> tuple[type[Exception], ...]:
     """Errors that a user can mend: their message is all that is shown."""
     from mbt_assets.benchmarks import BenchmarkError
+    from mbt_assets.exporting import ExportError
     from mbt_assets.hub_needs import FetchError
+    from mbt_assets.importing import ImportingError
     from mbt_assets.prompts import PromptError
+    from mbt_assets.tables import TablesError
     from partitions.study_file import StudyError
     from resources.accelerate_configs import ComputeError
     from resources.checkpoints import CheckpointError
@@ -56,8 +76,9 @@ def user_errors() -> tuple[type[Exception], ...]:
 
     lake = (LakeError, QueryError, SqlFileError)
     made = (BenchmarkError, FetchError, PromptError, CheckpointError, EngineError)
+    handed_over = (ExportError, ImportingError, TablesError)
     machine = (HomeError, ServerError, GpuError, ComputeError)
-    return (StudyError, *made, *machine, *lake)
+    return (StudyError, *made, *handed_over, *machine, *lake)
 
 
 def main() -> None:

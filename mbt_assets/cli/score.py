@@ -1,90 +1,93 @@
-"""`mbt score`: answer scores for a file of predictions.
+"""`mbt score`: answer scores for a file of predictions or responses.
 
-What belongs here: reading, checking and writing the files. The scores themselves are `scoring.answers`.
+What belongs here: the command line. Rows are read by `score_rows`, written by `score_files` and added up by
+`score_totals`; the scores themselves are `scoring.answers`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated
 
 import orjson
-import polars as pl
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
-from mbt_assets.scoring.answers import SCORE_COLUMNS, score_frame
+from mbt_assets.cli.score_files import writing
+from mbt_assets.cli.score_rows import Advance, ScoreInputError, chunks, is_parquet, size_of
+from mbt_assets.cli.score_totals import Totals
+from mbt_assets.scoring.answer_columns import score_frame
+from mbt_assets.scoring.stats import RESAMPLES, Estimate
 
-CHUNK_ROWS = 20_000
 USER_ERROR = 2
-COLUMNS: dict[str, Any] = {"id": pl.Object, "prediction": pl.String, "references": pl.List(pl.String)}
-
-
-class ScoreInputError(ValueError):
-    """A file that cannot be scored; the message names the file, the line and what is wrong."""
-
-
-@dataclass
-class Totals:
-    """Sums over the scored rows, from which the means are taken."""
-
-    rows: int = 0
-    unscorable_gold: int = 0
-    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SCORE_COLUMNS, 0.0))
-
-    def add(self, scored: pl.DataFrame) -> None:
-        """Count in a chunk of scored rows."""
-        self.rows += scored.height
-        self.unscorable_gold += int(scored["unscorable_gold"].sum())
-        for name in SCORE_COLUMNS:
-            self.sums[name] += float(scored[name].sum())
-
-    def report(self) -> dict[str, float | int | None]:
-        """Rows, the mean of each score (None without rows), and the rows whose references are all empty."""
-        means = {name: total / self.rows if self.rows else None for name, total in self.sums.items()}
-        return {"rows": self.rows, **means, "unscorable_gold": self.unscorable_gold}
 
 
 def score(
-    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Rows of id, prediction and references.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows to score, JSONL or .parquet.")],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="OUT.jsonl", help="Where the scores go; without it, to stdout.")
+        Path | None,
+        typer.Option("--out", metavar="OUT", help="Where the scores go, JSONL or .parquet; without it, to stdout."),
     ] = None,
+    resamples: Annotated[
+        int, typer.Option(min=0, help="Bootstrap resamples behind the intervals over questions; 0 leaves them out.")
+    ] = RESAMPLES,
     as_json: Annotated[bool, typer.Option("--json", help="Totals as one JSON object instead of a table.")] = False,
 ) -> None:
-    """Score predictions against their references: exact match, substring match, F1 and plain F1.
+    """Score answers against their references: exact match, substring match, F1 and plain F1.
 
-    FILE.jsonl holds one JSON object per line, with id, prediction and references: the list of the gold answer and its
-    aliases. Each gives one with id, exact_match, substring_match, f1 and f1_plain, in the same order. Totals go to
-    stderr. Exit code 2: something in the command or the file is wrong, and OUT.jsonl is left as it was.
+    FILE holds rows, one JSON object per line or one row of Parquet, with
+
+    id: a string or an integer, which comes back with the scores;
+
+    references: the list of the gold answer and its aliases;
+
+    prediction: the answer; or response: all that the model wrote. Its answer
+    stands between the last <answer> and the next </answer>, after </think>.
+    Without </think> all of it is reasoning, unless the row has reasoning,
+    the server's own field ("" where there was none);
+
+    question_id, where a question has several rollouts, and rollout_id, an
+    integer; without it, rollouts come in the order of the rows.
+
+    Each row gives one, in the same order: id, what it has of question_id and
+    rollout_id, exact_match, substring_match, f1 and f1_plain; from a response
+    also predicted_answer and answer_found.
+
+    Totals go to stderr: means over rows, or, with question_id, means over
+    questions with their 95 % intervals, and avg@k, maj@k and pass@k of exact
+    match for k = 1, 2, 4, … up to the number of rollouts.
+
+    Exit code 2: something in the command or the file is wrong, and OUT is
+    left as it was.
     """
     try:
         totals = score_file(file, out)
     except ScoreInputError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(USER_ERROR) from None
+    console = Console(stderr=True)
+    with console.status("resampling questions …"):
+        estimates = totals.estimates(resamples) if totals.has_questions else {}
     if as_json:
-        typer.echo(orjson.dumps(totals.report()).decode(), err=True)
-    else:
-        Console(stderr=True).print(_table(totals, file))
-        if totals.unscorable_gold:
-            typer.echo(
-                f"{totals.unscorable_gold:,} rows have no reference left after normalisation and score 0", err=True
-            )
+        typer.echo(orjson.dumps(_report(totals, estimates)).decode(), err=True)
+        return
+    console.print(_table(totals, estimates, file))
+    if totals.no_answer:
+        typer.echo(f"{totals.no_answer:,} responses hold no answer between tags and score 0", err=True)
+    if totals.unscorable_gold:
+        typer.echo(f"{totals.unscorable_gold:,} rows have no reference left after normalisation and score 0", err=True)
 
 
 def score_file(file: Path, out: Path | None) -> Totals:
-    """Score a file's rows, some thousands at a time, so that memory does not grow with the file.
+    """Score a file's rows, some thousands at a time, so that their texts are never all in memory.
 
     Args:
-        file: JSONL of rows `{id, prediction, references[]}`; blank lines are skipped.
+        file: JSONL or Parquet of rows `{id, prediction or response, references[], question_id?, rollout_id?}`.
         out: Where the score rows go, complete or not at all; None for stdout.
 
     Returns:
@@ -95,11 +98,12 @@ def score_file(file: Path, out: Path | None) -> Totals:
     """
     totals = Totals()
     try:
-        with file.open("rb") as lines, _writing(out) as sink:
-            for chunk in _chunks(_rows(lines, file)):
-                scored = score_frame(chunk)
-                totals.add(scored)
-                sink.writelines(_lines(scored))
+        with _progress(file, out) as advance, writing(out) as sink:
+            for chunk in chunks(file, advance):
+                scored = score_frame(chunk.answers)
+                totals.add(chunk, scored)
+                sink.write(chunk, scored)
+            totals.check_rollouts(f"{file}, {'row' if is_parquet(file) else 'line'}")
     except BrokenPipeError:
         raise  # the reader of stdout has left: nothing to tell the user
     except OSError as error:
@@ -108,76 +112,40 @@ def score_file(file: Path, out: Path | None) -> Totals:
 
 
 @contextlib.contextmanager
-def _writing(out: Path | None) -> Iterator[BinaryIO]:
-    """Stdout, or a temporary file that becomes `out` when all has been written."""
-    if out is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    if out.is_dir():
-        raise ScoreInputError(f"{out}: is a folder; --out names a file")
-    if not out.parent.is_dir():
-        raise ScoreInputError(f"{out}: there is no folder {out.parent}; make it first")
-    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as sink:
-            yield sink
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _progress(file: Path, out: Path | None) -> Iterator[Advance]:
+    """A bar on a terminal, unless the rows themselves go to it."""
+    console = Console(stderr=True)
+    shown = console.is_terminal and not (out is None and sys.stdout.isatty())
+    with Progress(console=console, transient=True, disable=not shown) as progress:
+        task = progress.add_task(file.name, total=size_of(file))
+        yield lambda amount: progress.advance(task, amount)
 
 
-def _rows(lines: Iterable[bytes], file: Path) -> Iterator[tuple[Any, str, list[str]]]:
-    for number, line in enumerate(lines, start=1):
-        if line.isspace():
-            continue
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise ScoreInputError(f"{file}, line {number}: not JSON ({error})") from None
-        problem = _problem(row)
-        if problem:
-            raise ScoreInputError(f"{file}, line {number}: {problem}")
-        yield row["id"], row["prediction"], row["references"]
+def _report(totals: Totals, estimates: dict[str, Estimate]) -> dict[str, float | int | None]:
+    """The totals by the names of the marts."""
+    found: dict[str, float | int | None] = {"rows": totals.rows}
+    if estimates:
+        found["questions"] = estimates["exact_match"].n
+        for name, (_, value, interval) in estimates.items():
+            lo, hi = interval or (None, None)
+            found |= {name: value, f"{name}_lo": lo, f"{name}_hi": hi}
+    else:
+        found |= totals.means()
+    found["unscorable_gold"] = totals.unscorable_gold
+    return found if totals.no_answer is None else {**found, "no_answer": totals.no_answer}
 
 
-def _problem(row: Any) -> str | None:
-    """What is wrong with a row, or None."""
-    if not isinstance(row, dict):
-        return "expected a JSON object with id, prediction and references"
-    missing = [name for name in COLUMNS if name not in row]
-    if missing:
-        return f"missing {', '.join(missing)}; a row is {{id, prediction, references[]}}"
-    if not isinstance(row["id"], str | int) or isinstance(row["id"], bool):
-        return "id must be a string or an integer"
-    if not isinstance(row["prediction"], str):
-        return "prediction must be a string; write an empty one where there was no answer"
-    references = row["references"]
-    if not isinstance(references, list) or not all(isinstance(item, str) for item in references):
-        return "references must be a list of strings"
-    return None
-
-
-def _chunks(rows: Iterator[tuple[Any, str, list[str]]]) -> Iterator[pl.DataFrame]:
-    while chunk := list(islice(rows, CHUNK_ROWS)):
-        ids, predictions, references = zip(*chunk, strict=True)
-        yield pl.DataFrame(
-            {"id": list(ids), "prediction": list(predictions), "references": list(references)}, schema=COLUMNS
-        )
-
-
-def _lines(scored: pl.DataFrame) -> Iterator[bytes]:
-    columns = ("id", *SCORE_COLUMNS)
-    for values in zip(*(scored[name].to_list() for name in columns), strict=True):
-        yield orjson.dumps(dict(zip(columns, values, strict=True)), option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _table(totals: Totals, file: Path) -> Table:
-    table = Table(title=f"{totals.rows:,} rows of {file.name}")
-    table.add_column("score")
-    table.add_column("mean", justify="right")
-    report = totals.report()
-    for name in SCORE_COLUMNS:
-        mean = report[name]
-        table.add_row(name, "–" if mean is None else f"{mean:.4f}")
+def _table(totals: Totals, estimates: dict[str, Estimate], file: Path) -> Table:
+    table = Table("score", title=f"{totals.rows:,} rows of {file.name}")
+    for column in ("mean", *(("95 % interval", "questions") if estimates else ())):
+        table.add_column(column, justify="right")
+    for name, (n, value, interval) in estimates.items():
+        ends = f"{interval.lo:.4f} to {interval.hi:.4f}" if interval else "–"
+        table.add_row(name, _shown(value), ends, f"{n:,}")
+    for name, mean in {} if estimates else totals.means().items():
+        table.add_row(name, _shown(mean))
     return table
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

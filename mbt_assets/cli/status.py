@@ -9,7 +9,7 @@ import orjson
 import typer
 from rich.table import Table
 
-from mbt_assets.cli.common import JsonOption, StudyOption, out, platform_of
+from mbt_assets.cli.common import JsonOption, StudyOption, grid_now, out, platform_of
 
 if TYPE_CHECKING:
     from mbt_assets.cli.activity import Activity
@@ -30,7 +30,7 @@ def status(
     from mbt_assets.staleness import assess
 
     platform = platform_of(study, seed)
-    standings = assess(platform.axes.grid, platform.artifacts)
+    standings = assess(grid_now(platform), platform.artifacts)
     known = activities(platform, [node for node, standing in standings.items() if standing.state != "fresh"])
     if as_json:
         print(orjson.dumps(_rows(standings, known)).decode())
@@ -55,6 +55,7 @@ def _rows(standings: dict[Node, Standing], known: dict[Node, Activity]) -> list[
             "state": _state(node, standing, known),
             "reason": _reason(node, standing, known),
             "rows": standing.stored.rows if standing.stored else None,
+            "source": (standing.stored.provenance.source or None) if standing.stored else None,
             "made": standing.stored.provenance.created_at if standing.stored else None,
         }
         for node, standing in standings.items()
@@ -74,6 +75,12 @@ def _asset_table(platform: Platform, standings: dict[Node, Standing], known: dic
     return table
 
 
+def _with_source(reason: str, rollouts: Standing) -> str:
+    """A cell's reason, and where its rollouts came from if they were not made here."""
+    made = rollouts.stored.provenance if rollouts.stored else None
+    return "; ".join(filter(None, (reason, f"rollouts {made.source}" if made and made.imported else "")))
+
+
 def _cell_table(platform: Platform, standings: dict[Node, Standing], known: dict[Node, Activity]) -> Table:
     from jobs.plan import CELL_ASSETS
     from partitions.grid import Node, split_key
@@ -87,6 +94,6 @@ def _cell_table(platform: Platform, standings: dict[Node, Standing], known: dict
         states = [_state(node, standings[node], known) for node in nodes]
         worst = next((s for s in ("running", "failed", "missing", "stale") if s in states), "fresh")
         reasons = [_reason(n, standings[n], known) for n, s in zip(nodes, states, strict=True) if s == worst]
-        reason = reasons[0] if worst != "fresh" else ""
+        reason = _with_source(reasons[0] if worst != "fresh" else "", standings[nodes[0]])
         table.add_row(*split_key(key), f"[{COLOURS[worst]}]{worst}[/]", reason.replace("[", "\\["))
     return table

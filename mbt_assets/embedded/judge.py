@@ -12,11 +12,12 @@ from mbt_assets.embedded.phases import phases_of, trace_phases
 from mbt_assets.embedded.reading import Prompt, Reply, UnknownPromptError, read
 from mbt_assets.embedded.words import content_words, derives, mentions
 from mbt_assets.scoring.answers import normalize
-from mbt_assets.scoring.traces import MARKER_END, MARKER_NONE, marker, paragraphs
+from mbt_assets.scoring.traces import MARKER_END, MARKER_NONE, paragraphs
 
 _REFUSAL = re.compile(
     r"\b(?:do(?:es)? not|dont|cannot|cant|unable to)\b.{0,40}\b(?:know|say|tell|determine)\b|^unknown$"
 )
+_MARKER = re.compile(r"\[\[M\d{2,6}\]\]\Z", re.ASCII)
 _LEAST_SHARE = 0.5  # of the gold answer's words, for a shortened name to count
 _MOST_NOVELTY = 0.2  # of a paragraph's content words, for it to be a restatement
 
@@ -66,11 +67,11 @@ def _derives(paragraph: str, prompt: Prompt) -> bool:
 
 
 def _rrp(prompt: Prompt) -> str:
-    parts = _unmarked(prompt.trace)
+    parts, markers = _unmarked(prompt.trace)
     reached = next((k for k, part in enumerate(parts, start=1) if _derives(part, prompt)), 0)
     redundant = _redundant(parts, reached, prompt)
-    names = [MARKER_END if k == len(parts) else marker(k) for k in redundant]
-    answer = MARKER_NONE if not reached else MARKER_END if reached == len(parts) else marker(reached)
+    names = [markers[k - 1] for k in redundant]
+    answer = markers[reached - 1] if reached else MARKER_NONE
     where = f"The gold answer is first stated in paragraph {reached}" if reached else "The gold answer is never stated"
     return (
         f"ANSWER_PARAGRAPH_MARKER: {answer}\n"
@@ -80,14 +81,16 @@ def _rrp(prompt: Prompt) -> str:
     )
 
 
-def _unmarked(marked: str) -> list[str]:
-    """The paragraphs of a marked trace, each without the marker on its last line."""
-    found: list[str] = []
+def _unmarked(marked: str) -> tuple[list[str], list[str]]:
+    """The paragraphs of a marked trace, each without the marker on its last line, and the marker that names each."""
+    parts, markers = [], []
     for part in paragraphs(marked):
-        text = part.removesuffix(marker(len(found) + 1)).strip()
+        found = _MARKER.search(part)
+        text = part[: found.start()].strip() if found else part
         if text:
-            found.append(text)
-    return found
+            parts.append(text)
+            markers.append(found[0] if found else MARKER_END)
+    return parts, markers
 
 
 def _redundant(parts: Sequence[str], reached: int, prompt: Prompt) -> list[int]:

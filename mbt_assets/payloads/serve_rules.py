@@ -14,6 +14,7 @@ from typing import Any
 from starlette.applications import Starlette
 
 from mbt_assets.embedded import VERSION, Reply, UnknownPromptError, judge, teacher
+from mbt_assets.embedded.json_replies import as_json
 from mbt_assets.payloads.loopback import serve
 from mbt_assets.payloads.openai_http import (
     RequestError,
@@ -65,11 +66,27 @@ def _completion(data: bytes) -> dict[str, Any]:
     except UnknownPromptError as error:
         message = f"{model} is a rule-based model and answers only this project's prompts: {error}"
         raise RequestError(400, message, "messages", "unknown_prompt") from None
+    reply = _formatted(reply, asked.get("response_format"))
     reply = _stopped(reply, stop_strings(asked))
     reasoning, content, tokens, finish = _limited(reply, token_limit(asked))
     said = {"role": "assistant", "content": content, "reasoning": reasoning}
     prompt_tokens = sum(len(message["content"].split()) for message in messages)
     return completion(model, [choice(0, said, finish)], prompt_tokens, tokens)
+
+
+def _formatted(reply: Reply, wanted: object) -> Reply:
+    """The reply with its content as JSON, where the request asks for that."""
+    kind = wanted.get("type") if isinstance(wanted, dict) else wanted
+    if kind in (None, "text"):
+        return reply
+    if kind != "json_schema":
+        raise RequestError(400, f"'response_format' {kind!r} is not served; json_schema is", "response_format")
+    try:
+        content = as_json(reply.content, wanted["json_schema"]["schema"])  # type: ignore[index]
+    except (LookupError, TypeError, ValueError) as error:
+        message = f"this reply does not fit the schema ({error!r}): only the forms of the judge's replies are served"
+        raise RequestError(400, message, "response_format") from None
+    return Reply(reply.reasoning, content)
 
 
 def _stopped(reply: Reply, stops: Sequence[str]) -> Reply:

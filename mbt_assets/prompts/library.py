@@ -34,6 +34,7 @@ class _TemplateFile(BaseModel):
     name: str
     version: int = Field(ge=1)
     description: str = Field(min_length=1)
+    defaults: dict[str, Any] = {}
     messages: list[_Message] = Field(min_length=1)
 
 
@@ -47,6 +48,7 @@ class Template:
         description: one line for people.
         digest: sha256 of the file's bytes, 64 hex digits.
         fields: names that `render` needs.
+        defaults: values of the fields that it takes but does not need.
         messages: (role, compiled content) in order.
     """
 
@@ -55,6 +57,7 @@ class Template:
     description: str
     digest: str
     fields: frozenset[str]
+    defaults: Mapping[str, Any]
     messages: tuple[tuple[str, jinja2.Template], ...]
 
 
@@ -139,7 +142,7 @@ class PromptLibrary:
         return self.template(name).version
 
     def fields(self, name: str) -> frozenset[str]:
-        """Return the names of the fields that the template needs."""
+        """Return the names of the fields that the template needs; those that have defaults are not among them."""
         return self.template(name).fields
 
     def render(self, name: str, /, **fields: Any) -> list[dict[str, str]]:
@@ -161,6 +164,7 @@ class PromptLibrary:
         if missing:
             raise PromptError(f"prompt {name!r} needs {', '.join(missing)}; pass them to render()")
         used = {key: fields[key] for key in template.fields}
+        used |= {key: fields.get(key, value) for key, value in template.defaults.items()}
         used["fence"] = _fence(used)
         try:
             return [{"role": role, "content": content.render(used)} for role, content in template.messages]
@@ -185,7 +189,8 @@ class PromptLibrary:
             version=parsed.version,
             description=parsed.description,
             digest=hashlib.sha256(data).hexdigest(),
-            fields=frozenset(fields - {"fence"}),
+            fields=frozenset(fields - parsed.defaults.keys() - {"fence"}),
+            defaults=parsed.defaults,
             messages=tuple(zip(roles, compiled, strict=True)),
         )
 

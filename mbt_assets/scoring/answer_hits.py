@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mbt_assets.scoring.forms import word_form
 from mbt_assets.scoring.replies import one_word
 
 SCORER_VERSION = "answer-hits-1"
+HITS = ("YES", "NO")
+FORM = word_form("ANSWER_HIT", HITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ def parse_answer_hit(reply: str) -> AnswerHit:
     Raises:
         JudgeReplyError: `empty_reply` or `bad_value`. The score is then NULL, never a default.
     """
-    return AnswerHit(float(one_word(reply, ("YES", "NO")) == "YES"))
+    return AnswerHit(float(one_word(reply, HITS) == "YES"))
 
 
 def substring_hit(reasoning: str, references: Iterable[str]) -> float:

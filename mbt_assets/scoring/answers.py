@@ -1,6 +1,6 @@
 """Answers: where reasoning ends, what was answered, and how it compares with the references.
 
-What belongs here: the definition of the answer scores, one row at a time, and the columnar fast path that equals it.
+What belongs here: the definition of the answer scores, one row at a time. `answer_columns` is the same for many rows.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import string
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-import polars as pl
 
 SCORER_VERSION = "answers-1"
 """Raise it when extraction or a score changes."""
@@ -142,92 +140,3 @@ def score(prediction: str, references: Iterable[str]) -> AnswerScore:
         f1_plain=max(plain),
         unscorable_gold=False,
     )
-
-
-def score_frame(frame: pl.DataFrame) -> pl.DataFrame:
-    """Score many rows at once, with the same bits as `score` row by row.
-
-    Args:
-        frame: One row per prediction, with columns `prediction` (str; null counts as empty) and `references` (list of
-            str; a null list or item counts as absent). Other columns pass through.
-
-    Returns:
-        The frame with `exact_match`, `substring_match`, `f1`, `f1_plain` (float), `unscorable_gold` (bool) and
-        `normalized_prediction` (str) added, rows in the same order.
-
-    Raises:
-        TypeError: A column has another type.
-        polars.exceptions.ColumnNotFoundError: A column is missing.
-    """
-    for column, wanted in (("prediction", pl.String()), ("references", pl.List(pl.String()))):
-        if frame[column].dtype not in (wanted, pl.Null(), pl.List(pl.Null())):
-            raise TypeError(f"column {column!r} must be {wanted}, got {frame[column].dtype}")
-    predictions = normalize_series(frame["prediction"])
-    rows = pl.DataFrame({"prediction": predictions, "reference": frame["references"].cast(pl.List(pl.String()))})
-    pairs = rows.with_row_index("row").explode("reference")
-    pairs = pairs.with_columns(reference=normalize_series(pairs["reference"])).filter(pl.col("reference") != "")
-    best = _pair_scores(pairs).group_by("row").agg(pl.col(SCORE_COLUMNS).max(), unscorable_gold=pl.lit(False))
-    scores = rows.select(row=pl.int_range(pl.len(), dtype=pl.UInt32)).join(
-        best, on="row", how="left", maintain_order="left"
-    )
-    return frame.with_columns(
-        scores.select(pl.col(SCORE_COLUMNS).fill_null(0.0), pl.col("unscorable_gold").fill_null(True)),
-    ).with_columns(normalized_prediction=predictions)
-
-
-def normalize_series(texts: pl.Series) -> pl.Series:
-    """`normalize` over a column; null gives the empty string.
-
-    Text of printable ASCII goes through polars' regular expressions, where they agree with Python's; any other text
-    through `normalize` itself.
-    """
-    text = pl.col("text")
-    frame = (
-        texts.cast(pl.String())
-        .fill_null("")
-        .to_frame("text")
-        .with_columns(
-            other=text.str.contains(r"[^ -~]"),
-            normal=text.str.to_lowercase()
-            .str.replace_all(r"[!-/:-@\[-`{-~]+", "")
-            .str.replace_all(r"(?-u:\b)(?:a|an|the)(?-u:\b)", " ")
-            .str.replace_all(r" +", " ")
-            .str.strip_chars(" "),
-        )
-    )
-    if not frame["other"].any():
-        return frame["normal"]
-    other = frame.filter("other")["text"].unique().to_frame()
-    other = other.with_columns(exact=pl.Series([normalize(item) for item in other["text"]], dtype=pl.String()))
-    joined = frame.join(other, on="text", how="left", maintain_order="left")
-    return joined.select(normal=pl.when("other").then("exact").otherwise("normal"))["normal"]
-
-
-def _pair_scores(pairs: pl.DataFrame) -> pl.DataFrame:
-    """The four scores of each normalised pair (row, prediction, reference), references not empty."""
-    p, r, shared = pl.col("p"), pl.col("r"), pl.col("shared")
-    same, closed = pl.col("prediction") == pl.col("reference"), list(CLOSED_ANSWERS)
-    one_is_closed = pl.col("prediction").is_in(closed) | pl.col("reference").is_in(closed)
-    precision, recall = shared / p.list.len(), shared / r.list.len()
-    counted = pairs.with_columns(
-        p=pl.col("prediction").str.split(" "),
-        r=pl.col("reference").str.split(" "),
-        exact_match=same.cast(pl.Float64),
-        substring_match=pl.col("prediction").str.contains(pl.col("reference"), literal=True).cast(pl.Float64),
-    ).with_columns(shared=p.list.set_intersection(r).list.len())
-    counted = _recount_repeated(counted)
-    return counted.with_columns(
-        f1_plain=pl.when(shared > 0).then((2 * precision * recall) / (precision + recall)).otherwise(0.0)
-    ).with_columns(f1=pl.when(one_is_closed & ~same).then(0.0).otherwise("f1_plain"))
-
-
-def _recount_repeated(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Count shared tokens as multisets where a token repeats on both sides; elsewhere the sets have said it all."""
-    repeats = [pl.col(side).list.n_unique() < pl.col(side).list.len() for side in ("p", "r")]
-    repeated = pairs.select(pl.all_horizontal(repeats)).to_series()
-    if not repeated.any():
-        return pairs
-    few = pairs.filter(repeated)
-    counts = [(Counter(p) & Counter(r)).total() for p, r in zip(few["p"], few["r"], strict=True)]
-    shared = pairs["shared"].scatter(repeated.arg_true(), pl.Series(counts, dtype=pairs["shared"].dtype))
-    return pairs.with_columns(shared)

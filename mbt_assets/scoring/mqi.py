@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mbt_assets.scoring.forms import CONFIDENCE, Form, whole_number, whole_numbers
 from mbt_assets.scoring.replies import BAD_VALUE, OUT_OF_RANGE, JudgeReplyError, confidence_of, key_lines, shown
 
 SCORER_VERSION = "mqi-1"
@@ -20,6 +21,8 @@ PHASES = (
     "self-correction",
     "verification",
 )
+
+FORM = Form("mqi", dict(zip(KEYS, (whole_number(0, 5), whole_numbers(1, 5), CONFIDENCE), strict=True)))
 
 _INTEGER = re.compile(r"\d{1,3}", re.ASCII)
 _SEPARATOR = re.compile(r"\s*,\s*|\s+")

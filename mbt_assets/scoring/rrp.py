@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mbt_assets.scoring.forms import CONFIDENCE, SENTENCE, Form, one_of, some_of
 from mbt_assets.scoring.replies import BAD_VALUE, JudgeReplyError, confidence_of, key_lines, shown
 from mbt_assets.scoring.traces import MARKER_END, MARKER_NONE, marker, sentence_counts
 
@@ -64,40 +65,59 @@ class LengthAware:
     regulation: float
 
 
-def parse_rrp(reply: str, n_paragraphs: int) -> RrpReply:
+def reply_form(n_paragraphs: int, numbers: Sequence[int] | None = None) -> Form:
+    """The form of a reply about one trace: only the markers of that trace are in it.
+
+    Args:
+        n_paragraphs: N, at least 1.
+        numbers: The markers' numbers, as in `traces.mark`.
+    """
+    given = range(1, n_paragraphs) if numbers is None else numbers
+    names = [*map(marker, given), MARKER_END]
+    values = (one_of([*names, MARKER_NONE]), some_of(names), CONFIDENCE, SENTENCE)
+    return Form("rrp", dict(zip(KEYS, values, strict=True)))
+
+
+def parse_rrp(reply: str, n_paragraphs: int, numbers: Sequence[int] | None = None) -> RrpReply:
     """Read an RRP reply: the four lines of `KEYS`, each once.
 
     Args:
         reply: The judge's reply. `[[M_END]]` names the last paragraph, `[[M00]]` (answer only) none; redundant
             markers are separated by commas or white space, or the word NONE. A paragraph named twice counts once.
         n_paragraphs: N, the number of paragraphs of the marked trace.
+        numbers: The markers' numbers, where the trace was marked with others than 1, 2, …; its last paragraph has
+            none then, and is `[[M_END]]` alone. What is returned are paragraphs in their order all the same.
 
     Raises:
         JudgeReplyError: `empty_reply`, `unexpected_text`, `missing_key:…`, `duplicate_key:…`, `bad_value:…`,
-            `out_of_range:CONFIDENCE`, or `marker_beyond_trace` for a marker above N: it is not clamped.
+            `out_of_range:CONFIDENCE`, or `marker_beyond_trace` for a marker above N (or one that is not among
+            `numbers`): it is not clamped.
     """
+    given = range(1, n_paragraphs + 1) if numbers is None else numbers
     values = key_lines(reply, KEYS, last_is_text=True)
     answer_key, redundant_key = KEYS[:2]
     answer = values[answer_key]
     redundant = values[redundant_key]
     names = [] if redundant == "NONE" else _SEPARATOR.split(redundant)
     return RrpReply(
-        answer_paragraph=0 if answer == MARKER_NONE else _paragraph(answer, n_paragraphs, answer_key),
-        redundant_paragraphs=sorted({_paragraph(name, n_paragraphs, redundant_key) for name in names}),
+        answer_paragraph=0 if answer == MARKER_NONE else _paragraph(answer, n_paragraphs, given, answer_key),
+        redundant_paragraphs=sorted({_paragraph(name, n_paragraphs, given, redundant_key) for name in names}),
         confidence=confidence_of(values),
         notes=values["NOTES"],
     )
 
 
-def _paragraph(name: str, n_paragraphs: int, key: str) -> int:
+def _paragraph(name: str, n_paragraphs: int, numbers: Sequence[int], key: str) -> int:
     """The paragraph that a marker names, from 1 to N."""
+    if name == MARKER_END and n_paragraphs:
+        return n_paragraphs
     match = _MARKER.fullmatch(name)
-    number = n_paragraphs if name == MARKER_END else int(match[1]) if match else 0
-    if not match or (name != MARKER_END and (name != marker(number) or number == 0)):
+    number = int(match[1]) if match and name != MARKER_END else 0
+    if name != MARKER_END and (number == 0 or name != marker(number)):
         raise JudgeReplyError(f"{BAD_VALUE}:{key}", f"expected paragraph markers, got {shown(name)}")
-    if not 1 <= number <= n_paragraphs:
+    if number not in numbers:
         raise JudgeReplyError(MARKER_BEYOND_TRACE, f"{name} in a trace of {n_paragraphs} paragraphs")
-    return number
+    return numbers.index(number) + 1
 
 
 def regulation(arrival: float, redundant_fraction: float) -> float:
@@ -128,14 +148,19 @@ def profile(answer_paragraph: int, redundant_paragraphs: Sequence[int], counts: 
     return RrpScore(answer_paragraph, first, redundant, wasted, total, delta, rho, regulation(rho, delta))
 
 
-def score_rrp(trace: str, reply: str) -> tuple[RrpScore, float]:
+def score_rrp(trace: str, reply: str, numbers: Sequence[int] | None = None) -> tuple[RrpScore, float]:
     """Parse a judge's reply about a trace and give the profile and the judge's confidence.
+
+    Args:
+        trace: The trace, without markers.
+        reply: The judge's reply.
+        numbers: The markers' numbers, as in `parse_rrp`.
 
     Raises:
         JudgeReplyError: As `parse_rrp`.
     """
     counts = sentence_counts(trace)
-    parsed = parse_rrp(reply, len(counts))
+    parsed = parse_rrp(reply, len(counts), numbers)
     return profile(parsed.answer_paragraph, parsed.redundant_paragraphs, counts), parsed.confidence
 
 

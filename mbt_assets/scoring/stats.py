@@ -5,9 +5,11 @@ What belongs here: resampling. All rollouts of one question stay together, so ca
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,13 +20,15 @@ SEED = 42
 LEVEL = 0.95
 CHUNK_CELLS = 2_000_000
 CACHE_BYTES = 160_000_000
-
-BATCH = 64
+KEPT_BYTES = 100_000_000
+BATCH_COLUMNS = 512
+UNITS = 64
 
 # The matrix product has threads of its own: two of them at once on few cores wait for each other many times over.
 _ONE_AT_A_TIME = threading.Lock()
 
 Array = NDArray[np.float64]
+Key = bytes
 OfMeans = Callable[..., Array]
 
 
@@ -35,12 +39,27 @@ class Interval(NamedTuple):
     hi: float
 
 
+class Estimate(NamedTuple):
+    """A figure of a sample of questions.
+
+    Attributes:
+        n: questions that it is of.
+        value: the figure; None where it is undefined.
+        interval: its 95 % interval; None without questions, or where some resample leaves the figure undefined.
+    """
+
+    n: int
+    value: float | None
+    interval: Interval | None
+
+
 class Bootstrap:
     """Percentile bootstrap with a fixed seed.
 
     A resample of n questions is the number of times that each question is drawn. These counts depend on n and the seed
     alone, so that everything measured on n questions shares them: equal inputs give equal intervals, in any order of
-    calls, and many columns cost little more than one. Memory stays below about 300 MB, whatever n.
+    calls, and many columns cost little more than one. A question without a value (NaN) is drawn like the others and
+    counts in no mean. Memory stays below about 500 MB, whatever n.
 
     Args:
         resamples: Resamples to draw.
@@ -56,25 +75,13 @@ class Bootstrap:
         self.resamples = resamples
         self.seed = seed
         self._cache: dict[int, list[NDArray[np.uint8]]] = {}
-
-    def means(self, columns: Array) -> Array:
-        """Means of each column over each resample of the rows.
-
-        Args:
-            columns: Values, n questions × c columns; n at least 1.
-
-        Returns:
-            resamples × c means. The columns of one call and of calls with the same n are resampled alike.
-        """
-        n = len(columns)
-        with _ONE_AT_A_TIME:
-            return np.concatenate([chunk.astype(np.float64) @ columns for chunk in self._draws(n)]) / n
+        self._summed: dict[tuple[int, Key], Array] = {}
 
     def mean(self, values: ArrayLike) -> Interval | None:
         """The interval of a mean.
 
         Args:
-            values: One value per question; NaN is left out.
+            values: One value per question; NaN where it has none.
 
         Returns:
             The 2.5 and 97.5 percentiles of the resampled mean; one value gives an interval of no width, none None.
@@ -83,10 +90,10 @@ class Bootstrap:
 
     def mean_of_each(self, groups: Sequence[ArrayLike]) -> list[Interval | None]:
         """The interval of each group's mean, as `mean` would give it."""
-        return self.each([([group], _itself) for group in groups])
+        return self.each([([group], itself) for group in groups])
 
     def paired(self, first: ArrayLike, second: ArrayLike) -> Interval | None:
-        """The interval of mean(first - second) over paired questions; pairs with a NaN are left out.
+        """The interval of mean(first - second) over paired questions; pairs with a NaN count in none.
 
         Raises:
             ValueError: The arrays differ in length.
@@ -94,13 +101,13 @@ class Bootstrap:
         a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
         if a.shape != b.shape:
             raise ValueError(f"paired values must be as many, got {a.size} and {b.size}")
-        return self.mean(a - b)
+        return self.statistic([a, b], np.subtract)
 
     def statistic(self, columns: Sequence[ArrayLike], of_means: OfMeans) -> Interval | None:
         """The interval of a function of column means, such as a ratio.
 
         Args:
-            columns: c columns of one value per question, paired; questions with a NaN anywhere are left out.
+            columns: c columns of one value per question, paired; questions with a NaN anywhere count in no mean.
             of_means: Takes the c arrays of resampled means, gives one array of the statistic.
 
         Returns:
@@ -110,21 +117,42 @@ class Bootstrap:
 
     def each(self, statistics: Sequence[tuple[Sequence[ArrayLike], OfMeans]]) -> list[Interval | None]:
         """The intervals of many statistics, each as `statistic` would give it, resampled together where n is equal."""
-        tables = [_complete(columns) for columns, _ in statistics]
+        return [found.interval for found in self.estimates(statistics)]
+
+    def estimates(self, statistics: Sequence[tuple[Sequence[ArrayLike], OfMeans]]) -> list[Estimate]:
+        """The values of many statistics, with the intervals that `each` would give."""
+        pool: dict[Key, Array] = {}
+        tables = [Table.of(columns, pool) for columns, _ in statistics]
         by_size: dict[int, list[int]] = defaultdict(list)
         for position, table in enumerate(tables):
-            by_size[len(table)].append(position)
+            by_size[table.size if table.n else 0].append(position)
+        found = [Estimate(0, None, None)] * len(tables)
         by_size.pop(0, None)
-        found: list[Interval | None] = [None] * len(tables)
-        for positions in by_size.values():
-            for start in range(0, len(positions), BATCH):
-                batch = positions[start : start + BATCH]
-                means = self.means(np.hstack([tables[position] for position in batch])).T
-                ends = np.cumsum([tables[position].shape[1] for position in batch])
-                for position, own in zip(batch, np.split(means, ends[:-1]), strict=True):
-                    values = statistics[position][1](*own)
-                    found[position] = interval(values) if np.isfinite(values).all() else None
+        for size, positions in by_size.items():
+            for batch in _batches(positions, tables):
+                sums = self._sums(size, {key: pool[key] for at in batch for key in tables[at].keys})
+                for at in batch:
+                    of_means = statistics[at][1]
+                    values = of_means(*tables[at].means(sums))
+                    value = float(of_means(*tables[at].own_means)[0])
+                    ends = interval(values) if np.isfinite(values).all() else None
+                    found[at] = Estimate(tables[at].n, value if np.isfinite(value) else None, ends)
         return found
+
+    def _sums(self, n: int, columns: dict[Key, Array]) -> dict[Key, Array]:
+        """Sums of each column over each resample of its n rows; columns that were summed before are not again."""
+        with _ONE_AT_A_TIME:
+            for exact, dtype in ((True, np.float32), (False, np.float64)):
+                new = [key for key in columns if (n, key) not in self._summed]
+                keys = [key for key in new if _exact_in_half(columns[key]) is exact]
+                if keys:
+                    table = np.column_stack([columns[key] for key in keys]).astype(dtype)
+                    found = np.concatenate([np.matmul(chunk.astype(dtype), table) for chunk in self._draws(n)])
+                    self._summed |= zip([(n, key) for key in keys], found.T.astype(np.float64), strict=True)
+            sums = {key: self._summed[n, key] for key in columns}
+            for old in list(self._summed)[: -KEPT_BYTES // (8 * self.resamples)]:
+                del self._summed[old]
+        return sums
 
     def _draws(self, n: int) -> Iterator[NDArray[np.uint8]]:
         """The counts of each resample, some resamples at a time (rows of n counts)."""
@@ -147,6 +175,84 @@ class Bootstrap:
             yield np.bincount(picks.ravel(), minlength=count * n).astype(np.uint8).reshape(count, n)
 
 
+@dataclass(frozen=True)
+class Table:
+    """The columns of one statistic, by the keys under which they are summed.
+
+    Attributes:
+        size: questions, those without a value included.
+        n: questions with a value in every column.
+        order: keys of the statistic's columns, in their order.
+        weight: key of the column that counts the questions; None where all of them count.
+        own_means: the mean of each column over the questions that count, as arrays of one.
+    """
+
+    size: int
+    n: int
+    order: list[Key]
+    weight: Key | None
+    own_means: list[Array]
+
+    @classmethod
+    def of(cls, columns: Sequence[ArrayLike], pool: dict[Key, Array]) -> Table:
+        """Put columns into a pool, equal ones once; a question with a NaN in any of them counts in none."""
+        arrays: list[Array] = [np.asarray(column, dtype=np.float64) for column in columns]
+        missing = np.logical_or.reduce([np.isnan(array) for array in arrays])
+        absent = int(missing.sum())
+        n = len(missing) - absent
+        whole: list[Array] = [np.where(missing, 0.0, array) for array in arrays] if absent else arrays
+        return cls(
+            size=len(missing),
+            n=n,
+            order=[_pooled(array, pool) for array in whole],
+            weight=_pooled((~missing).astype(np.float64), pool) if absent else None,
+            own_means=[np.array([array[~missing].mean()]) for array in arrays] if n else [],
+        )
+
+    @property
+    def keys(self) -> list[Key]:
+        """Keys of all that is summed."""
+        return [*self.order, *([self.weight] if self.weight else [])]
+
+    def means(self, sums: dict[Key, Array]) -> list[Array]:
+        """The mean of each column in each resample; a resample without any question that counts is left out."""
+        if self.weight is None:
+            return [sums[key] / self.size for key in self.order]
+        drawn = sums[self.weight]
+        kept = drawn > 0
+        return [sums[key][kept] / drawn[kept] for key in self.order]
+
+
+def _batches(positions: list[int], tables: list[Table]) -> Iterator[list[int]]:
+    """Statistics that are resampled together: as many as have some hundred columns between them."""
+    batch: list[int] = []
+    keys: set[Key] = set()
+    for position in positions:
+        batch.append(position)
+        keys.update(tables[position].keys)
+        if len(keys) >= BATCH_COLUMNS:
+            yield batch
+            batch, keys = [], set()
+    if batch:
+        yield batch
+
+
+def _pooled(array: Array, pool: dict[Key, Array]) -> Key:
+    """The key of an array in the pool, by its content."""
+    key = hashlib.blake2b(array.tobytes(), digest_size=16).digest()
+    pool.setdefault(key, array)
+    return key
+
+
+def _exact_in_half(column: Array) -> bool:
+    """Whether float32 loses nothing in any sum of the column: it is twice as fast.
+
+    True for rates and levels: all values are multiples of 1/64, and no resample's sum reaches 2**24 of them.
+    """
+    units = column * UNITS
+    return bool((units == np.rint(units)).all()) and len(column) * float(np.abs(units).max(initial=0)) < 2**24
+
+
 def interval(samples: Array) -> Interval:
     """The central 95 % of resampled values: their 2.5 and 97.5 percentiles, linearly interpolated.
 
@@ -156,11 +262,6 @@ def interval(samples: Array) -> Interval:
     return Interval(float(f"{lo:.12g}"), float(f"{hi:.12g}"))
 
 
-def _complete(columns: Sequence[ArrayLike]) -> Array:
-    """Columns side by side, less the rows with a NaN."""
-    table = np.column_stack([np.asarray(column, dtype=np.float64) for column in columns])
-    return table[~np.isnan(table).any(axis=1)]
-
-
-def _itself(means: Array) -> Array:
+def itself(means: Array) -> Array:
+    """The statistic that is a mean."""
     return means

@@ -6,6 +6,7 @@ What belongs here: cutting and marking traces. What a judge says about them is i
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 EXTRACTOR_VERSION = "traces-1"
 """Raise it when `extract_trace` changes; where traces are cut or marked otherwise, raise the version of `rrp`."""
@@ -53,12 +54,18 @@ def marker(number: int) -> str:
     return f"[[M{number:02d}]]"
 
 
-def mark(trace: str) -> str:
+def mark(trace: str, numbers: Sequence[int] | None = None) -> str:
     """The trace as the RRP judge sees it: a marker on its own line after each paragraph but the last.
 
     Paragraphs stay separated by blank lines. A marker that the trace itself wrote is defused (`[[M` becomes `[M`),
     so that it cannot pass for one of ours. An empty trace stays empty.
+
+    Args:
+        trace: The trace.
+        numbers: The markers' numbers, one for each paragraph but the last; 1, 2, … where it is None.
     """
     parts = [part.replace("[[M", "[M") for part in paragraphs(trace)]
-    marked = [f"{part}\n{marker(number)}" for number, part in enumerate(parts[:-1], start=1)]
+    if numbers is None:
+        numbers = range(1, len(parts))
+    marked = [f"{part}\n{marker(number)}" for number, part in zip(numbers, parts[:-1], strict=True)]
     return "\n\n".join(marked + parts[-1:])

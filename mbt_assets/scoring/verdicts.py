@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mbt_assets.scoring.forms import word_form
 from mbt_assets.scoring.replies import one_word
 
 SCORER_VERSION = "verdicts-1"
 VERDICTS = ("A", "B", "C")
+FORM = word_form("VERDICT", VERDICTS)
 
 
 @dataclass(frozen=True, slots=True)

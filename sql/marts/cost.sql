@@ -2,13 +2,14 @@
 -- training was made from, by training dataset. Gold solutions and traces are the teacher's work; gold solutions stand
 -- under its base variant.
 -- Money is what the rows that are there cost to generate once, at the study's price of each model: prompt and
--- completion tokens, reasoning included, and those of responses that were given up for their length. A failed request
--- is taken to cost nothing, and a prompt whose cached tokens the server does not tell to have none. Where the price or
--- a token count is not known, money is NULL, never 0. A model's own hardware has no price.
+-- completion tokens, reasoning included, and those of responses that were given up, for their length or because a
+-- judge's reply did not parse. A failed request is taken to cost nothing, and a prompt whose cached tokens the server
+-- does not tell to have none. Where the price or a token count is not known, money is NULL, never 0. A model's own
+-- hardware has no price.
 -- Times are those of each request's last try. Requests run side by side, so that less time passes on the clock.
 -- grain: dataset, variant, asset, generator
--- inputs: validation_rollouts, judge_verdicts, answer_hits, rrp_scores, mqi_scores, train_rollouts, gold_solutions,
---   synthesized_traces, rewritten_traces, models, settings
+-- inputs: validation_rollouts, judge_verdicts, answer_hits, rrp_scores, mqi_scores, judge_retests, train_rollouts,
+--   gold_solutions, synthesized_traces, rewritten_traces, models, settings
 -- column dataset: dataset, or training dataset, of the rows
 -- column model: model of the variant
 -- column mode: mode of the variant
@@ -24,7 +25,8 @@
 -- column cached_tokens: of prompt_tokens, those that the server had in its cache
 -- column completion_tokens: tokens generated, reasoning included, by the server
 -- column reasoning_tokens: of completion_tokens, those of the reasoning, where the server tells
--- column discarded_tokens: tokens of responses that were given up for their length; beside completion_tokens
+-- column n_reasks: replies of a judge that were asked for once more because they did not parse
+-- column discarded_tokens: tokens of responses that were given up, for either reason; beside completion_tokens
 -- column mean_queue_ms: mean wait of a request before it was sent, in milliseconds
 -- column mean_latency_ms: mean time from sending a request to its last byte: the server's part
 -- column p95_latency_ms: 95th percentile of that time, interpolated
@@ -91,6 +93,11 @@ judged as (
         *,
         'mqi_scores' as asset
     from mqi_scores
+    union all by name
+    select
+        *,
+        'judge_retests' as asset
+    from judge_retests
 ),
 
 request as (
@@ -103,6 +110,7 @@ request as (
         finish_reason,
         attempts,
         length_retries,
+        0 as reasks,
         prompt_tokens,
         cached_tokens,
         completion_tokens,
@@ -121,6 +129,7 @@ request as (
         judge_finish_reason as finish_reason,
         attempts,
         judge_length_retries as length_retries,
+        reasks,
         judge_prompt_tokens as prompt_tokens,
         judge_cached_tokens as cached_tokens,
         judge_completion_tokens as completion_tokens,
@@ -139,7 +148,7 @@ billed as (
         coalesce(prompt_tokens, 0) as prompt,
         coalesce(cached_tokens, 0) as cached,
         coalesce(completion_tokens, 0) + coalesce(discarded_tokens, 0) as written,
-        1 + coalesce(length_retries, 0) as sendings
+        1 + coalesce(length_retries, 0) + reasks as sendings
     from request
 ),
 
@@ -171,6 +180,7 @@ summed as (
         sum(cached_tokens)::bigint as cached_tokens,
         sum(completion_tokens)::bigint as completion_tokens,
         sum(reasoning_tokens)::bigint as reasoning_tokens,
+        sum(reasks)::bigint as n_reasks,
         sum(discarded_tokens)::bigint as discarded_tokens,
         avg(queue_ms) as mean_queue_ms,
         avg(latency_ms) as mean_latency_ms,
@@ -199,6 +209,7 @@ select  -- noqa: ST06
     cached_tokens,
     completion_tokens,
     reasoning_tokens,
+    n_reasks,
     discarded_tokens,
     mean_queue_ms,
     mean_latency_ms,

@@ -22,14 +22,23 @@
 -- estimate avg_2: mean exact match of the first 2 rollouts
 -- estimate avg_4: mean exact match of the first 4 rollouts
 -- estimate avg_8: mean exact match of the first 8 rollouts
+-- estimate avg_16: mean exact match of the first 16 rollouts
+-- estimate avg_32: mean exact match of the first 32 rollouts
+-- estimate avg_64: mean exact match of the first 64 rollouts
 -- estimate maj_1: exact match of the first rollout
 -- estimate maj_2: exact match of the most common prediction among the first 2
 -- estimate maj_4: exact match of the most common prediction among the first 4
 -- estimate maj_8: exact match of the most common prediction among the first 8
+-- estimate maj_16: exact match of the most common prediction among the first 16
+-- estimate maj_32: exact match of the most common prediction among the first 32
+-- estimate maj_64: exact match of the most common prediction among the first 64
 -- estimate pass_1: chance that 1 of the rollouts, drawn at random, holds an exact match
 -- estimate pass_2: chance that 2 of the rollouts, drawn at random, hold an exact match
 -- estimate pass_4: chance that 4 of the rollouts, drawn at random, hold an exact match
 -- estimate pass_8: chance that 8 of the rollouts, drawn at random, hold an exact match
+-- estimate pass_16: chance that 16 of the rollouts, drawn at random, hold an exact match
+-- estimate pass_32: chance that 32 of the rollouts, drawn at random, hold an exact match
+-- estimate pass_64: chance that 64 of the rollouts, drawn at random, hold an exact match
 -- column n_failed: rollouts whose request failed
 -- column n_verdicts: scored verdicts behind judge_accuracy
 -- column n_hits: scored hits behind answer_hit_rate
@@ -76,6 +85,15 @@ select
     cell_metrics.avg_8,
     cell_metrics.avg_8_lo,
     cell_metrics.avg_8_hi,
+    cell_metrics.avg_16,
+    cell_metrics.avg_16_lo,
+    cell_metrics.avg_16_hi,
+    cell_metrics.avg_32,
+    cell_metrics.avg_32_lo,
+    cell_metrics.avg_32_hi,
+    cell_metrics.avg_64,
+    cell_metrics.avg_64_lo,
+    cell_metrics.avg_64_hi,
     cell_metrics.maj_1,
     cell_metrics.maj_1_lo,
     cell_metrics.maj_1_hi,
@@ -88,6 +106,15 @@ select
     cell_metrics.maj_8,
     cell_metrics.maj_8_lo,
     cell_metrics.maj_8_hi,
+    cell_metrics.maj_16,
+    cell_metrics.maj_16_lo,
+    cell_metrics.maj_16_hi,
+    cell_metrics.maj_32,
+    cell_metrics.maj_32_lo,
+    cell_metrics.maj_32_hi,
+    cell_metrics.maj_64,
+    cell_metrics.maj_64_lo,
+    cell_metrics.maj_64_hi,
     cell_metrics.pass_1,
     cell_metrics.pass_1_lo,
     cell_metrics.pass_1_hi,
@@ -100,6 +127,15 @@ select
     cell_metrics.pass_8,
     cell_metrics.pass_8_lo,
     cell_metrics.pass_8_hi,
+    cell_metrics.pass_16,
+    cell_metrics.pass_16_lo,
+    cell_metrics.pass_16_hi,
+    cell_metrics.pass_32,
+    cell_metrics.pass_32_lo,
+    cell_metrics.pass_32_hi,
+    cell_metrics.pass_64,
+    cell_metrics.pass_64_lo,
+    cell_metrics.pass_64_hi,
     cell_metrics.n_failed,
     cell_metrics.n_verdicts,
     cell_metrics.n_hits

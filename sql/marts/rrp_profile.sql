@@ -4,7 +4,7 @@
 -- model on the same dataset, taken as a constant in their intervals. The _la_tokens columns divide by the base's mean
 -- response tokens instead and serve comparison only. A cell that was not judged has its row, with NULLs and n_scored 0.
 -- grain: dataset, variant, judge
--- inputs: cell_metrics, rrp_scores, variants, settings
+-- inputs: cell_metrics, cell_estimates, rrp_scores, validation_questions, variants, settings
 -- column dataset: dataset of the cell
 -- column model: model of the variant
 -- column mode: mode of the variant
@@ -38,37 +38,18 @@ judging as (
         dataset,
         variant,
         judge
-    from rrp_scores
-),
-
--- The length of a trace does not depend on who judges it.
-trace as (
-    select
-        dataset,
-        variant,
-        question_id,
-        rollout_id,
-        max(total_sentences) as sentences
-    from rrp_scores
-    group by dataset, variant, question_id, rollout_id
-),
-
-question_length as (
-    select
-        dataset,
-        variant,
-        question_id,
-        avg(sentences) as sentences
-    from trace
-    group by dataset, variant, question_id
+    from cell_estimates
+    where source = 'rrp_scores' and judge != ''
 ),
 
 cell_length as (
     select
         dataset,
         variant,
-        avg(sentences) as sentences
-    from question_length
+        any_value(estimate) filter (where measure = 'sentences') as sentences,
+        any_value(estimate) filter (where measure = 'mean_tokens') as tokens
+    from cell_estimates
+    where measure in ('sentences', 'mean_tokens') and tier = 'all'
     group by dataset, variant
 ),
 
@@ -81,29 +62,30 @@ anchored as (
         variants.mode,
         own.sentences,
         base.sentences as base_sentences,
-        base_cell.mean_tokens as base_tokens
+        base.tokens as base_tokens
     from judging
     inner join variants on judging.variant = variants.variant
     left join cell_length as own
         on judging.dataset = own.dataset and judging.variant = own.variant
     left join cell_length as base
         on judging.dataset = base.dataset and variants.base_variant = base.variant
-    left join cell_metrics as base_cell
-        on judging.dataset = base_cell.dataset and variants.base_variant = base_cell.variant
 ),
 
+asked as (
+    select
+        dataset,
+        question_id,
+        row_number() over (partition by dataset order by question_id) as place
+    from validation_questions
+),
+
+-- Against S_b, and against T_b; nothing to divide by gives NULL.
 scored as (
     select
         rrp_scores.dataset,
         rrp_scores.variant,
         rrp_scores.judge,
         rrp_scores.question_id,
-        rrp_scores.status,
-        rrp_scores.arrival,
-        rrp_scores.redundant_fraction,
-        rrp_scores.regulation,
-        rrp_scores.confidence,
-        (rrp_scores.first_correct < 0)::double as never_reached,
         case
             when anchored.base_sentences > 0
                 then if(rrp_scores.first_correct < 0, 1, least(1, rrp_scores.first_correct / anchored.base_sentences))
@@ -126,6 +108,7 @@ scored as (
             rrp_scores.dataset = anchored.dataset
             and rrp_scores.variant = anchored.variant
             and rrp_scores.judge = anchored.judge
+    where rrp_scores.status = 'scored'
 ),
 
 question as (
@@ -134,9 +117,6 @@ question as (
         variant,
         judge,
         question_id,
-        avg(arrival) as arrival,
-        avg(redundant_fraction) as redundancy,
-        avg(regulation) as regulation,
         avg(arrival_la) as arrival_la,
         avg(redundancy_la) as redundancy_la,
         avg(if(
@@ -144,76 +124,91 @@ question as (
             2 * (1 - arrival_la) * (1 - redundancy_la) / nullif(2 - arrival_la - redundancy_la, 0)
         )) as regulation_la,
         avg(rho_la_tokens) as rho_la_tokens,
-        avg(delta_la_tokens) as delta_la_tokens,
-        avg(never_reached) as never_reached,
-        avg(confidence) as confidence
+        avg(delta_la_tokens) as delta_la_tokens
     from scored
-    where status = 'scored'
     group by dataset, variant, judge, question_id
 ),
 
--- Sorted, so that the lists come to the function together and are resampled in one go.
+-- All lists of a dataset are as long as it has questions, so that they share their resamples.
 listed as (
+    select
+        anchored.dataset,
+        anchored.variant,
+        anchored.judge,
+        avg(question.rho_la_tokens) as rho_la_tokens,
+        avg(question.delta_la_tokens) as delta_la_tokens,
+        list(
+            row(question.arrival_la, question.redundancy_la, question.regulation_la) order by asked.place
+        ) as profiles
+    from anchored
+    inner join asked on anchored.dataset = asked.dataset
+    left join question
+        on
+            asked.question_id = question.question_id
+            and anchored.dataset = question.dataset
+            and anchored.variant = question.variant
+            and anchored.judge = question.judge
+    group by anchored.dataset, anchored.variant, anchored.judge
+),
+
+-- Sorted, so that all lists come to the function together and are resampled in one go.
+measured as (
     select
         dataset,
         variant,
         judge,
-        avg(arrival) as arrival,
-        avg(redundancy) as redundancy,
-        avg(regulation) as regulation,
-        avg(arrival_la) as arrival_la,
-        avg(redundancy_la) as redundancy_la,
-        avg(regulation_la) as regulation_la,
-        avg(rho_la_tokens) as rho_la_tokens,
-        avg(delta_la_tokens) as delta_la_tokens,
-        avg(never_reached) as never_reached_rate,
-        avg(confidence) as confidence,
-        list(arrival order by question_id) as arrival_list,
-        list(redundancy order by question_id) as redundancy_list,
-        list(regulation order by question_id) as regulation_list,
-        list(arrival_la order by question_id) as arrival_la_list,
-        list(redundancy_la order by question_id) as redundancy_la_list,
-        list(regulation_la order by question_id) as regulation_la_list,
-        list(never_reached order by question_id) as never_reached_rate_list
-    from question
-    group by dataset, variant, judge
-    order by dataset, variant, judge
+        unnest(['arrival', 'redundancy', 'regulation']) as measure,
+        unnest([
+            list_transform(profiles, lambda profile: profile[1]),
+            list_transform(profiles, lambda profile: profile[2]),
+            list_transform(profiles, lambda profile: profile[3])
+        ]) as scores
+    from listed
+    order by dataset, variant, judge, measure
 ),
 
 estimated as (
-    select  -- noqa: ST06
-        dataset,
-        variant,
-        judge,
-        arrival,
-        bootstrap_mean(arrival_list) as arrival_ci,
-        redundancy,
-        bootstrap_mean(redundancy_list) as redundancy_ci,
-        regulation,
-        bootstrap_mean(regulation_list) as regulation_ci,
-        arrival_la,
-        bootstrap_mean(arrival_la_list) as arrival_la_ci,
-        redundancy_la,
-        bootstrap_mean(redundancy_la_list) as redundancy_la_ci,
-        regulation_la,
-        bootstrap_mean(regulation_la_list) as regulation_la_ci,
-        rho_la_tokens,
-        delta_la_tokens,
-        never_reached_rate,
-        bootstrap_mean(never_reached_rate_list) as never_reached_rate_ci,
-        confidence
-    from listed
-),
-
-counted as (
     select
         dataset,
         variant,
         judge,
-        count(*) filter (where status = 'scored') as n_scored,
-        count(*) filter (where status = 'unparseable') as n_unparseable,
-        count(*) filter (where status = 'failed') as n_failed
-    from rrp_scores
+        measure,
+        bootstrap_mean(scores) as figures
+    from measured
+),
+
+length_aware as (
+    select
+        listed.dataset,
+        listed.variant,
+        listed.judge,
+        listed.rho_la_tokens,
+        listed.delta_la_tokens,
+        any_value(estimated.figures) filter (where estimated.measure = 'arrival') as arrival,
+        any_value(estimated.figures) filter (where estimated.measure = 'redundancy') as redundancy,
+        any_value(estimated.figures) filter (where estimated.measure = 'regulation') as regulation
+    from listed
+    inner join estimated
+        on
+            listed.dataset = estimated.dataset
+            and listed.variant = estimated.variant
+            and listed.judge = estimated.judge
+    group by all
+),
+
+estimates as (
+    select
+        dataset,
+        variant,
+        judge,
+        map(
+            list(measure), list(struct_pack(estimate := estimate, lo := estimate_lo, hi := estimate_hi))
+        ) as of_measure,
+        any_value(n_scored) as n_scored,
+        any_value(n_unparseable) as n_unparseable,
+        any_value(n_failed) as n_failed
+    from cell_estimates
+    where source = 'rrp_scores' and judge != '' and tier = 'all'
     group by dataset, variant, judge
 )
 
@@ -223,44 +218,44 @@ select  -- noqa: ST06
     anchored.mode,
     anchored.variant,
     anchored.judge,
-    estimated.arrival,
-    estimated.arrival_ci.lo as arrival_lo,
-    estimated.arrival_ci.hi as arrival_hi,
-    estimated.redundancy,
-    estimated.redundancy_ci.lo as redundancy_lo,
-    estimated.redundancy_ci.hi as redundancy_hi,
-    estimated.regulation,
-    estimated.regulation_ci.lo as regulation_lo,
-    estimated.regulation_ci.hi as regulation_hi,
-    estimated.arrival_la,
-    estimated.arrival_la_ci.lo as arrival_la_lo,
-    estimated.arrival_la_ci.hi as arrival_la_hi,
-    estimated.redundancy_la,
-    estimated.redundancy_la_ci.lo as redundancy_la_lo,
-    estimated.redundancy_la_ci.hi as redundancy_la_hi,
-    estimated.regulation_la,
-    estimated.regulation_la_ci.lo as regulation_la_lo,
-    estimated.regulation_la_ci.hi as regulation_la_hi,
-    estimated.rho_la_tokens,
-    estimated.delta_la_tokens,
-    estimated.never_reached_rate,
-    estimated.never_reached_rate_ci.lo as never_reached_rate_lo,
-    estimated.never_reached_rate_ci.hi as never_reached_rate_hi,
+    estimates.of_measure['arrival'].estimate as arrival,
+    estimates.of_measure['arrival'].lo as arrival_lo,
+    estimates.of_measure['arrival'].hi as arrival_hi,
+    estimates.of_measure['redundancy'].estimate as redundancy,
+    estimates.of_measure['redundancy'].lo as redundancy_lo,
+    estimates.of_measure['redundancy'].hi as redundancy_hi,
+    estimates.of_measure['regulation'].estimate as regulation,
+    estimates.of_measure['regulation'].lo as regulation_lo,
+    estimates.of_measure['regulation'].hi as regulation_hi,
+    length_aware.arrival.estimate as arrival_la,
+    length_aware.arrival.lo as arrival_la_lo,
+    length_aware.arrival.hi as arrival_la_hi,
+    length_aware.redundancy.estimate as redundancy_la,
+    length_aware.redundancy.lo as redundancy_la_lo,
+    length_aware.redundancy.hi as redundancy_la_hi,
+    length_aware.regulation.estimate as regulation_la,
+    length_aware.regulation.lo as regulation_la_lo,
+    length_aware.regulation.hi as regulation_la_hi,
+    length_aware.rho_la_tokens,
+    length_aware.delta_la_tokens,
+    estimates.of_measure['never_reached_rate'].estimate as never_reached_rate,
+    estimates.of_measure['never_reached_rate'].lo as never_reached_rate_lo,
+    estimates.of_measure['never_reached_rate'].hi as never_reached_rate_hi,
     anchored.sentences as mean_sentences,
     anchored.base_sentences as base_mean_sentences,
-    estimated.confidence,
-    coalesce(counted.n_scored, 0) as n_scored,
-    coalesce(counted.n_unparseable, 0) as n_unparseable,
-    coalesce(counted.n_failed, 0) as n_failed
+    estimates.of_measure['rrp_confidence'].estimate as confidence,
+    coalesce(estimates.n_scored, 0) as n_scored,
+    coalesce(estimates.n_unparseable, 0) as n_unparseable,
+    coalesce(estimates.n_failed, 0) as n_failed
 from anchored
-left join estimated
+left join estimates
     on
-        anchored.dataset = estimated.dataset
-        and anchored.variant = estimated.variant
-        and anchored.judge = estimated.judge
-left join counted
+        anchored.dataset = estimates.dataset
+        and anchored.variant = estimates.variant
+        and anchored.judge = estimates.judge
+left join length_aware
     on
-        anchored.dataset = counted.dataset
-        and anchored.variant = counted.variant
-        and anchored.judge = counted.judge
+        anchored.dataset = length_aware.dataset
+        and anchored.variant = length_aware.variant
+        and anchored.judge = length_aware.judge
 order by anchored.dataset, anchored.variant, anchored.judge

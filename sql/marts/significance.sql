@@ -4,7 +4,7 @@
 -- as right where more than half of its rollouts are. Judged metrics are those of the primary judge; aes and mqi are
 -- differences of the cell's figure (the base's AES is 0). A cell without pairs has its row, with NULLs.
 -- grain: dataset, variant, metric
--- inputs: cell_metrics, answer_scores, judge_verdicts, rrp_scores, mqi_scores, variants, settings
+-- inputs: cell_metrics, cell_estimates, variants, settings
 -- column dataset: dataset of the cell
 -- column model: model of the variant
 -- column mode: mode of the variant
@@ -16,181 +16,115 @@
 -- column b: questions that the base is right on and the variant is not; NULL where the metric is no rate
 -- column c: questions that the variant is right on and the base is not
 -- column mcnemar_p: two-sided p-value of McNemar's test; NULL where b + c = 0
+-- column reason: why there is no difference
 with
-scored as (
+own as (
     select
-        dataset,
-        variant,
-        question_id,
-        unnest(['exact_match', 'mean_tokens']) as metric,
-        unnest([exact_match, completion_tokens]) as score
-    from answer_scores
-    where not failed
-    union all
-    select
-        judge_verdicts.dataset,
-        judge_verdicts.variant,
-        judge_verdicts.question_id,
-        'judge_accuracy' as metric,
-        judge_verdicts.judge_correct as score
-    from judge_verdicts
-    inner join settings on judge_verdicts.judge = settings.primary_judge
-    union all
-    select
-        rrp_scores.dataset,
-        rrp_scores.variant,
-        rrp_scores.question_id,
-        'regulation' as metric,
-        rrp_scores.regulation as score
-    from rrp_scores
-    inner join settings on rrp_scores.judge = settings.primary_judge
-    union all
-    select
-        mqi_scores.dataset,
-        mqi_scores.variant,
-        mqi_scores.question_id,
-        'l_obs' as metric,
-        mqi_scores.l_obs as score
-    from mqi_scores
-    inner join settings on mqi_scores.judge = settings.primary_judge
+        cell_estimates.dataset,
+        cell_estimates.variant,
+        cell_estimates.measure,
+        cell_estimates.by_question,
+        cell_estimates.questions_digest
+    from cell_estimates
+    cross join settings
+    where
+        cell_estimates.tier = 'all'
+        and cell_estimates.judge in ('', settings.primary_judge)
+        and cell_estimates.measure in ('exact_match', 'judge_accuracy', 'mean_tokens', 'regulation', 'l_obs')
 ),
 
-question as (
-    select
-        dataset,
-        variant,
-        question_id,
-        metric,
-        avg(score) as score
-    from scored
-    where score is not null
-    group by dataset, variant, question_id, metric
-),
-
+-- The values of both variants, question by question; lists over other questions cannot be paired.
 paired as (
     select
         own.dataset,
         own.variant,
-        own.question_id,
-        own.metric,
-        own.score,
-        base.score as base_score
-    from question as own
+        own.measure,
+        own.by_question as scores,
+        base.by_question as base_scores,
+        case
+            when base.measure is null then 'the base variant has no cell on this dataset'
+            when base.questions_digest != own.questions_digest then 'the base variant was scored on other questions'
+            when own.by_question is null then 'there are no scores'
+            when base.by_question is null then 'there are no scores of the base variant'
+        end as reason
+    from own
     inner join variants on own.variant = variants.variant and variants.variant != variants.base_variant
-    inner join question as base
+    left join own as base
         on
             own.dataset = base.dataset
             and variants.base_variant = base.variant
-            and own.question_id = base.question_id
-            and own.metric = base.metric
+            and own.measure = base.measure
 ),
 
--- Sorted, so that the lists come to the function together and are resampled in one go.
 single as (
     select
-        dataset,
-        variant,
-        metric,
-        count(*) as n_questions,
-        avg(score - base_score) as difference,
-        list(score - base_score order by question_id) as differences,
-        count(*) filter (where base_score > 0.5 and score <= 0.5) as b,
-        count(*) filter (where base_score <= 0.5 and score > 0.5) as c
+        *,
+        if(reason is null, bootstrap_difference(scores, base_scores), null) as figures,
+        case
+            when measure in ('exact_match', 'judge_accuracy') and reason is null then list_zip(scores, base_scores)
+        end as rates
+    from (
+        select *
+        from paired
+        order by dataset, variant
+    ) as sorted
+),
+
+tokens as (
+    select *
     from paired
-    group by dataset, variant, metric
-    order by dataset, variant, metric
+    where measure = 'mean_tokens'
 ),
 
--- One row per question, for the metrics that are made of two.
-joint as (
-    select
-        dataset,
-        variant,
-        question_id,
-        any_value(score) filter (where metric = 'exact_match') as accuracy,
-        any_value(base_score) filter (where metric = 'exact_match') as base_accuracy,
-        any_value(score) filter (where metric = 'l_obs') as l_obs,
-        any_value(base_score) filter (where metric = 'l_obs') as base_l_obs,
-        any_value(score) filter (where metric = 'mean_tokens') as tokens,
-        any_value(base_score) filter (where metric = 'mean_tokens') as base_tokens
-    from paired
-    group by dataset, variant, question_id
-    having tokens is not null
-),
-
-aes_means as (
-    select
-        dataset,
-        variant,
-        count(*) as n_questions,
-        (avg(base_tokens) - avg(tokens)) / nullif(avg(base_tokens), 0) as delta_tokens,
-        (avg(accuracy) - avg(base_accuracy)) / nullif(avg(base_accuracy), 0) as delta_accuracy,
-        list(accuracy order by question_id) as accuracies,
-        list(tokens order by question_id) as tokens,
-        list(base_accuracy order by question_id) as base_accuracies,
-        list(base_tokens order by question_id) as base_tokens
-    from joint
-    where accuracy is not null
-    group by dataset, variant
-    order by dataset, variant
-),
-
-mqi_means as (
-    select
-        dataset,
-        variant,
-        count(*) as n_questions,
-        avg(l_obs) * avg(base_tokens) / nullif(avg(tokens), 0) - avg(base_l_obs) as difference,
-        list(l_obs order by question_id) as levels,
-        list(tokens order by question_id) as tokens,
-        list(base_l_obs order by question_id) as base_levels,
-        list(base_tokens order by question_id) as base_tokens
-    from joint
-    where l_obs is not null
-    group by dataset, variant
-    order by dataset, variant
-),
-
+-- The metrics that are made of two, of the questions that have both.
 composite as (
     select
-        aes_means.dataset,
-        aes_means.variant,
+        paired.dataset,
+        paired.variant,
         'aes' as metric,
-        aes_means.n_questions,
-        settings.alpha * aes_means.delta_tokens
-        + if(aes_means.delta_accuracy >= 0, settings.beta, settings.gamma) * aes_means.delta_accuracy as difference,
-        bootstrap_aes(
-            aes_means.accuracies,
-            aes_means.tokens,
-            aes_means.base_accuracies,
-            aes_means.base_tokens,
-            settings.alpha::double,
-            settings.beta::double,
-            settings.gamma::double
-        ) as ci
-    from aes_means
+        coalesce(paired.reason, tokens.reason) as reason,
+        if(
+            coalesce(paired.reason, tokens.reason) is null,
+            bootstrap_aes(
+                paired.scores,
+                tokens.scores,
+                paired.base_scores,
+                tokens.base_scores,
+                settings.alpha::double,
+                settings.beta::double,
+                settings.gamma::double
+            ),
+            null
+        ) as figures
+    from paired
+    inner join tokens on paired.dataset = tokens.dataset and paired.variant = tokens.variant
     cross join settings
+    where paired.measure = 'exact_match'
     union all
-    select  -- noqa: ST06
-        dataset,
-        variant,
+    select
+        paired.dataset,
+        paired.variant,
         'mqi' as metric,
-        n_questions,
-        difference,
-        bootstrap_mqi_gain(levels, tokens, base_levels, base_tokens) as ci
-    from mqi_means
+        coalesce(paired.reason, tokens.reason) as reason,
+        if(
+            coalesce(paired.reason, tokens.reason) is null,
+            bootstrap_mqi_gain(paired.scores, tokens.scores, paired.base_scores, tokens.base_scores),
+            null
+        ) as figures
+    from paired
+    inner join tokens on paired.dataset = tokens.dataset and paired.variant = tokens.variant
+    where paired.measure = 'l_obs'
 ),
 
 tested as (
     select
         dataset,
         variant,
-        metric,
-        n_questions,
-        difference,
-        bootstrap_mean(differences) as ci,
-        case when metric in ('exact_match', 'judge_accuracy') then b end as b,
-        case when metric in ('exact_match', 'judge_accuracy') then c end as c
+        measure as metric,
+        reason,
+        figures,
+        len(list_filter(rates, lambda pair: pair[1] <= 0.5 and pair[2] > 0.5)) as b,
+        len(list_filter(rates, lambda pair: pair[1] > 0.5 and pair[2] <= 0.5)) as c
     from single
     union all by name
     select *
@@ -204,13 +138,19 @@ select  -- noqa: ST06
     cell_metrics.variant,
     variants.base_variant,
     metrics.metric,
-    coalesce(tested.n_questions, 0) as n_questions,
-    tested.difference,
-    tested.ci.lo as difference_lo,
-    tested.ci.hi as difference_hi,
+    coalesce(tested.figures.n, 0) as n_questions,
+    tested.figures.estimate as difference,
+    tested.figures.lo as difference_lo,
+    tested.figures.hi as difference_hi,
     tested.b,
     tested.c,
-    mcnemar_p(tested.b, tested.c) as mcnemar_p
+    mcnemar_p(tested.b, tested.c) as mcnemar_p,
+    case
+        when tested.metric is null then 'there are no scores'
+        when tested.reason is not null then tested.reason
+        when tested.figures is null then 'no question has a value of both'
+        when tested.figures.estimate is null then 'it is not defined for these values of the base variant'
+    end as reason
 from cell_metrics
 inner join variants on cell_metrics.variant = variants.variant and variants.variant != variants.base_variant
 cross join (

@@ -57,3 +57,16 @@ def test_the_jobs_and_the_sensors_are_listed(ui, page):
 
 def test_a_cell_is_materialized_as_the_ui_does_it(server):
     assert server.run("score_cell", CELL) == "SUCCESS"
+
+
+def test_a_mart_shows_its_table_and_its_figure(ui, page):
+    page.goto(f"{ui}/assets/main_results?view=overview")
+    page.get_by_text("Show Markdown").nth(1).wait_for()
+    opened = [page.get_by_text("Show Markdown").nth(i) for i in range(2)]
+    opened[0].click()
+    page.get_by_role("cell", name="100.0 ± 0.0").first.wait_for()
+    page.get_by_role("button", name="Close").click()
+    opened[1].click()
+    picture = page.get_by_role("img", name="Accuracy against response length")
+    picture.wait_for()
+    assert picture.evaluate("image => image.naturalWidth") > 300

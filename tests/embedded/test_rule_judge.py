@@ -178,3 +178,10 @@ def test_a_trace_of_a_megabyte_is_judged_in_a_moment(unit: str):
     reach(text, QUESTION)
     quality(text, text)
     assert time.perf_counter() - started < 30
+
+
+def test_other_numbers_on_the_markers_change_nothing_but_their_names():
+    trace = "I look for the director.\n\nThe director was born in New York.\n\nSo it is New York. I am done."
+    numbers = [83, 27]
+    messages = prompts.render("rrp", **QUESTION, marked_trace=mark(trace, numbers), renumbered=True)
+    assert score_rrp(trace, judge.reply(messages).content, numbers)[0] == reach(trace, QUESTION)

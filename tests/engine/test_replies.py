@@ -83,6 +83,17 @@ def error(message: str, code: str | None = None) -> bytes:
         (400, error("temperature must be positive"), "bad_request"),
         (400, error("This model's maximum context length is 4096 tokens"), "context_too_long"),
         (400, error("too long", "context_length_exceeded"), "context_too_long"),
+        (
+            400,
+            error("The decoder prompt (length 9000) is longer than the maximum model length of 8192."),
+            "context_too_long",
+        ),
+        (
+            400,
+            error("You passed 9000 input tokens. However, the model's context length is only 8192 tokens"),
+            "context_too_long",
+        ),
+        (413, error("the request exceeds the available context size"), "context_too_long"),
         (400, error("flagged", "content_filter"), "content_filter"),
         (401, error("bad key"), "unauthorized"),
         (403, b"", "forbidden"),

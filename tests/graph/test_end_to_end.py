@@ -63,8 +63,10 @@ def test_what_every_table_cost_is_known_but_for_the_price(made):
         "SELECT asset, n_requests, prompt_tokens > 0, completion_tokens > 0, mean_latency_ms > 0, mean_queue_ms >= 0, "
         f"cost FROM cost WHERE dataset || '|' || variant = '{CELL}' ORDER BY asset",
     ).rows()
-    tables = ["answer_hits", "judge_verdicts", "mqi_scores", "rrp_scores", "validation_rollouts"]
-    assert rows == [(table, 12, True, True, True, True, None) for table in tables]
+    # Each of the four scores is asked for once more, the profile twice.
+    counts = {"answer_hits": 12, "judge_retests": 60, "judge_verdicts": 12, "mqi_scores": 12, "rrp_scores": 12}
+    counts["validation_rollouts"] = 12
+    assert rows == [(table, count, True, True, True, True, None) for table, count in counts.items()]
 
 
 def test_the_report_escapes_and_holds_every_mart(made):

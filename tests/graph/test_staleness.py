@@ -16,7 +16,7 @@ from partitions.study_file import load_study, parse_study
 
 PAPER = load_study("paper")
 STUDENT, TEACHER, JUDGE = "qwen3-4b", "gpt-oss-120b", "gemma-4-31b-it"
-JUDGED = ("judge_verdicts", "answer_hits", "rrp_scores", "mqi_scores")
+JUDGED = ("judge_verdicts", "answer_hits", "rrp_scores", "mqi_scores", "judge_retests")
 TAUGHT = ("gold_solutions", "synthesized_traces", "rewritten_traces")
 
 
@@ -146,8 +146,25 @@ def test_the_answer_scorer_is_in_all_that_it_decides(monkeypatch):
         name for name in partitions(PAPER, "training_sets") if name.endswith(("__self-distill]", "__gpt-oss-distill]"))
     }
     assert len(distilled) == 6
-    scored = partitions(PAPER, "answer_scores", "judge_verdicts", "mqi_scores", "grpo_checkpoints")
+    judged = ("judge_verdicts", "mqi_scores", "judge_retests")
+    scored = partitions(PAPER, "answer_scores", *judged, "grpo_checkpoints")
     assert set(made.changed()) == distilled | scored
+
+
+def with_limits(study, **limits):
+    return study.model_copy(update={"limits": study.limits.model_copy(update=limits)})
+
+
+def test_how_a_judge_is_asked_and_held_to_its_form_is_in_all_that_it_says():
+    made = Remembered(PAPER)
+    free = PAPER.models[JUDGE].server.model_copy(update={"structured": None})
+    assert set(made.changed(with_limits(PAPER, judge_reasks=0))) == partitions(PAPER, *JUDGED)
+    assert set(made.changed(with_model(PAPER, JUDGE, server=free))) == partitions(PAPER, *JUDGED)
+    assert set(made.changed(with_model(PAPER, JUDGE, context_tokens=4096))) == partitions(PAPER, *JUDGED)
+    assert set(made.changed(with_limits(PAPER, retest_sample=10))) == partitions(PAPER, "judge_retests")
+    # Students and teachers are held to no form.
+    free = PAPER.models[STUDENT].server.model_copy(update={"structured": None})
+    assert made.changed(with_model(PAPER, STUDENT, server=free, context_tokens=4096)) == {}
 
 
 def test_the_splitter_of_reasoning_is_in_rollouts_and_rewards(monkeypatch):
@@ -249,8 +266,8 @@ def test_another_statistics_function_makes_stale_the_tables_that_call_one(tmp_pa
     recipes.statistics_program.cache_clear()
     changed = made.changed()
     recipes.statistics_program.cache_clear()
-    calling = {"rrp_profile", "mqi", "significance", "judge_quality"}
-    assert set(changed) == partitions(PAPER, "cell_metrics") | calling
+    calling = {"rrp_profile", "significance"}
+    assert set(changed) == partitions(PAPER, "cell_estimates", "judge_reliability") | calling
     assert set(changed.values()) == {"statistics"}
 
 

@@ -7,58 +7,16 @@ import dagster as dg
 import orjson
 import pytest
 from safetensors.numpy import load_file
-from small import SMALL, run
+from small_training import TRAINING, make, row_of, study_of
 
-from jobs.plan import ancestors, units
 from mbt_assets.cli.instance import open_instance
 from mbt_assets.definitions import build_platform
 from mbt_assets.staleness import assess
 from partitions.grid import Node
-from partitions.study_file import parse_study
 from resources.checkpoints import digest_folder
 from resources.home import Home
 
 pytest.importorskip("torch", reason="the payloads need the train extra")
-
-TRAINING = """
-sft:
-  trl: {max_steps: 3, per_device_train_batch_size: 2, gradient_accumulation_steps: 1, logging_steps: 1, max_length: 512}
-  by_mode:
-    direct-r: {peft: {r: 4, target_modules: all-linear}, adapter: serve}
-    distill-r: {peft: {r: 4, target_modules: all-linear}, trl: {max_steps: 2}}
-grpo:
-  limit: 4
-  trl: {max_steps: 1, per_device_train_batch_size: 4, num_generations: 4, max_completion_length: 8,
-        gradient_accumulation_steps: 1, logging_steps: 1}
-limits: {keep_checkpoints: 1, max_truncated_rate: 1.0}
-"""
-MODES = "[base, mbt-s, direct-r, mbt-s-grpo]"
-VARIANTS = ["tiny__mbt-s", "tiny__direct-r", "tiny__mbt-s-grpo"]
-
-
-QUICK = "source: {kind: embedded, spec: {recall_steps: 2, recital_steps: 1, draft_steps: 2, batch_size: 4}}"
-
-
-def study_of(training=TRAINING, modes=MODES, train="train"):
-    text = SMALL.replace("source: {kind: embedded}", QUICK).replace("modes: [base, mbt-s]", f"modes: {modes}")
-    return parse_study(text.replace("train: {name: train, ", f"train: {{name: {train}, ") + training)
-
-
-def make(platform, *nodes, **options):
-    return run(platform, units(platform.axes.grid, ancestors(platform.axes.grid, nodes)), **options)
-
-
-def row_of(platform, asset, slug):
-    return platform.artifacts.lake.read(Node(asset, slug)).row(0, named=True)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Every variant trained and registered."""
-    platform = build_platform(study_of(), Home(tmp_path_factory.mktemp("home"), "small"))
-    reports = make(platform, *(Node("checkpoints", slug) for slug in VARIANTS))
-    assert {report.outcome for report in reports.values()} == {"made"}, [r.why for r in reports.values()]
-    return platform
 
 
 def folder_of(platform, slug):
@@ -122,10 +80,7 @@ def test_an_adapter_that_is_served_stays_one_and_its_digest_covers_its_base(trai
 
 
 def test_an_adapter_answers_over_http_as_its_model_does(trained):
-    cell = Node("cell_metrics", "wide|tiny__direct-r")
-    reports = make(trained, cell)
-    assert reports[f"cell[{cell.key}]"].outcome == "made", reports[f"cell[{cell.key}]"].why
-    used = trained.artifacts.lake.values(Node("validation_rollouts", cell.key), "checkpoint_digest")
+    used = trained.artifacts.lake.values(Node("validation_rollouts", "wide|tiny__direct-r"), "checkpoint_digest")
     assert used == {row_of(trained, "checkpoints", "tiny__direct-r")["digest"]}
 
 

@@ -30,7 +30,7 @@ def test_a_cell_is_one_unit_in_the_order_of_its_assets():
     assets = [node.asset for node in planned["cell[musique|qwen3-4b__base]"].nodes]
     assert assets[0] == "validation_rollouts"
     assert assets[-1] == "cell_metrics"
-    assert len(assets) == 7
+    assert len(assets) == 10
 
 
 def test_units_wait_for_what_they_are_made_from():

@@ -57,6 +57,13 @@ def test_a_minimal_study_is_enough():
         ("mbt-s]", "mbt-x]", "modes: [base, mbt-x]", "unknown mode 'mbt-x'"),
         ("teacher: rule-teacher", "teacher: gpt", "teacher: gpt", "model 'gpt' has no entry under models"),
         ("judges: [rule-teacher]", "judges: [gemma]", "judges: [gemma]", "model 'gemma' has no entry"),
+        ("judges: [rule-teacher]", "judges: [rule-teacher, rule-teacher]", "judges: [rule", "stands twice"),
+        (
+            "judges: [rule-teacher]",
+            "judges: [rule-teacher]\njudge_sampling:\n  extra:\n    truncate_prompt_tokens: 8192",
+            "truncate_prompt_tokens: 8192",
+            "has the server cut what it is asked",
+        ),
         (
             "training_datasets: [trails]",
             "training_datasets: [hotpot]",

@@ -16,6 +16,7 @@ import pytest
 
 from mbt_assets import prompts
 from mbt_assets.benchmarks import trails
+from mbt_assets.scoring import mqi
 
 COMMAND = [sys.executable, "-m", "mbt_assets.payloads.serve_rules"]
 LEAST_RATE = 800  # requests per second that the server promises for small prompts
@@ -265,3 +266,22 @@ def test_torch_is_not_imported():
     code = "import sys, mbt_assets.payloads.serve_rules; print('torch' in sys.modules, 'dagster' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "False"]
+
+
+SCHEMA = mqi.FORM.request("json_schema")["response_format"]
+
+
+def test_the_judge_answers_as_json_where_a_schema_asks_for_it(client: openai.OpenAI, question: dict):
+    plain = ask(client, question, "mqi", model="rule-judge").choices[0].message.content
+    content = ask(client, question, "mqi", model="rule-judge", response_format=SCHEMA).choices[0].message.content
+    assert list(orjson.loads(content)) == ["L_OBS", "PHASES", "CONFIDENCE"]
+    assert mqi.FORM.text(content, "json_schema") == plain
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [("mqi", {"type": "json_object"}), ("verdict", SCHEMA), ("mqi", {"type": "json_schema", "json_schema": {}})],
+)
+def test_a_format_that_is_not_served_is_refused(client: openai.OpenAI, question: dict, template: str, wanted: dict):
+    with pytest.raises(openai.BadRequestError, match=r"response_format|does not fit"):
+        ask(client, question, template, model="rule-judge", response_format=wanted)

@@ -1,3 +1,5 @@
+from datetime import datetime
+
 import polars as pl
 import pytest
 
@@ -32,6 +34,36 @@ def test_variants_and_settings_are_there(built):
     assert asked(built, "SELECT alpha, beta, gamma, primary_judge FROM settings").rows() == [
         (1.0, 3.0, 5.0, "rule-judge")
     ]
+
+
+def test_what_is_trained_on_what_is_there(built):
+    rows = asked(built, "SELECT * EXCLUDE (datasets) FROM trainings WHERE variant LIKE '%mbt-r%' ORDER BY 1").rows()
+    assert rows == [
+        ("tiny__mbt-r", "sft", "rewritten_traces", "tiny__mbt-r", "tiny__base", None, False),
+        ("tiny__mbt-r-grpo", "grpo", "train_questions", None, "tiny__mbt-r", 64, False),
+    ]
+
+
+def test_every_partition_of_the_study_is_there_with_its_axes(built):
+    of = "SELECT partition, dataset, variant FROM partitions WHERE table_name = "
+    assert asked(built, of + "'base_models' ORDER BY 1").rows()[0] == ("rule-teacher__base", None, "rule-teacher__base")
+    assert asked(built, of + "'gold_solutions' ORDER BY 1").rows()[0] == ("trails", "trails", None)
+    assert ("trails|tiny__base", "trails", "tiny__base") in asked(built, of + "'cell_metrics'").rows()
+    assert asked(built, of + "'aes'").rows() == [("", None, None)]
+
+
+def test_the_provenance_of_every_partition_is_read_from_its_file(built, tmp_path):
+    lake = Lake(tmp_path / "lake")
+    made = Provenance(
+        "f", {"prompt": "p"}, {"checkpoints[tiny__base]": "v"}, "run", "2026-01-01T12:00:00+00:00", "hub:1"
+    )
+    for key in ("trails|tiny__base", "dropped|tiny__base"):
+        lake.write(Node("answer_scores", key), TABLES["answer_scores"].create_empty(), made)
+    stored = lake.stored(Node("answer_scores", "trails|tiny__base"))
+    (row,) = asked(built, "FROM provenance").rows()
+    at = datetime(2026, 1, 1, 12)
+    what = (stored.data_version, 0, "f", '{"prompt":"p"}', '{"checkpoints[tiny__base]":"v"}', "run", at, "hub:1")
+    assert row == ("answer_scores", "trails|tiny__base", "trails", "tiny__base", *what)
 
 
 def test_descriptions_stand_in_the_catalogue(built):

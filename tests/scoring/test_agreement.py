@@ -1,10 +1,11 @@
-"""McNemar and Cohen's kappa against known values."""
+"""McNemar, Cohen's kappa and Krippendorff's alpha against known values."""
 
 from __future__ import annotations
 
 import pytest
 
-from mbt_assets.scoring.agreement import agreement, cohen_kappa, mcnemar_p
+from mbt_assets.scoring.agreement import agreement, cohen_kappa, krippendorff_alpha, mcnemar_p
+from mbt_assets.scoring.ratings import Ratings
 
 
 def test_mcnemar_is_exact_for_few_discordant_questions():
@@ -43,3 +44,28 @@ def test_kappa_at_its_ends():
     assert cohen_kappa([], []) is None and agreement([], []) is None
     with pytest.raises(ValueError, match="argument 2"):
         cohen_kappa([1], [1, 2])
+
+
+def test_alpha_of_an_ordinal_scale_by_hand():
+    # Ratings 1, 1, 2, 3, 3, 3. Squared distances: 1-2 (3 - 1.5)^2 = 2.25, 2-3 (4 - 2)^2 = 4, 1-3 (6 - 2.5)^2 = 12.25.
+    # D_o = 2 * 4 / 6; D_e = 2 * (2 * 2.25 + 3 * 4 + 6 * 12.25) / 30 = 6; alpha = 1 - 8/36.
+    assert krippendorff_alpha([1, 2, 3], [1, 3, 3]) == pytest.approx(7 / 9)
+    # Only the order of the levels counts.
+    assert krippendorff_alpha([1, 2, 50], [1, 50, 50]) == pytest.approx(7 / 9)
+
+
+def test_alpha_at_its_ends():
+    assert krippendorff_alpha([0, 3, 5], [0, 3, 5]) == 1.0
+    # Two opposite ratings of each of two items: D_o = 4, D_e = 4 * 2/3.
+    assert krippendorff_alpha([0, 5], [5, 0]) == -0.5
+    assert krippendorff_alpha([2, 2], [2, 2]) is None and krippendorff_alpha([], []) is None
+
+
+def test_ratings_are_counted_by_question():
+    ratings = Ratings.of(["q2", "q1", "q1", "q3"], ["A", "A", "B", None], ["A", "B", "B", "A"])
+    assert (ratings.n, ratings.labels) == (3, 2)
+    # One column for each pair that occurs, A/A, A/B and B/B; its values are those of q1, q2 and q3.
+    assert [list(column) for column in ratings.columns] == [[0, 1, 0], [1, 0, 0], [1, 0, 0]]
+    assert Ratings.of(["q1"], [None], ["A"]) is None
+    with pytest.raises(ValueError, match="got 1, 2 and 1"):
+        Ratings.of(["q1"], ["A", "B"], ["A"])

@@ -107,6 +107,14 @@ def test_no_marker_fits_an_empty_trace():
     assert reason(parse_rrp, RRP.replace("[[M02]]", "[[M_END]]"), 0) == "marker_beyond_trace"
 
 
+def test_markers_with_other_numbers_name_their_paragraphs_and_no_position_does():
+    reply = parse_rrp(RRP.replace("[[M02]]", "[[M71]]").replace("[[M03]]", "[[M58]]"), 4, [58, 71, 40])
+    assert (reply.answer_paragraph, reply.redundant_paragraphs) == (2, [1, 4])
+    assert reason(parse_rrp, RRP, 4, [58, 71, 40]) == "marker_beyond_trace"
+    # The last paragraph has no number then.
+    assert reason(parse_rrp, RRP.replace("[[M02]]", "[[M04]]"), 4, [58, 71, 40]) == "marker_beyond_trace"
+
+
 # --- MQI ---
 
 

@@ -34,16 +34,25 @@ def test_a_mean_of_each_group(connection):
         assert (found["lo"], found["hi"]) == expected
 
 
+def estimate(n, value, lo, hi):
+    return {"n": n, "estimate": value, "lo": lo, "hi": hi}
+
+
 def test_null_items_drop_their_question_and_null_lists_give_null(connection):
-    assert one(connection, "bootstrap_mean([2, NULL, 2]::DOUBLE[])") == {"lo": 2.0, "hi": 2.0}
+    assert one(connection, "bootstrap_mean([2, NULL, 2]::DOUBLE[])") == estimate(2, 2.0, 2.0, 2.0)
     for nothing in ("NULL", "[]::DOUBLE[]", "[NULL]::DOUBLE[]"):
         assert one(connection, f"bootstrap_mean({nothing})") is None
-    assert one(connection, "bootstrap_ratio([1, NULL, 2], [2, 7, 4])") == {"lo": 0.5, "hi": 0.5}
+    assert one(connection, "bootstrap_ratio([1, NULL, 2], [2, 7, 4])") == estimate(2, 0.5, 0.5, 0.5)
     assert one(connection, "bootstrap_ratio(NULL, [2])") is None
+    assert one(connection, "bootstrap_ratio([3, 3], NULL)") == estimate(2, 3.0, 3.0, 3.0)
+
+
+def test_differences_are_of_the_questions_that_both_have(connection):
+    assert one(connection, "bootstrap_difference([5, 7, NULL], [1, 3, 9])") == estimate(2, 4.0, 4.0, 4.0)
 
 
 def test_ratios_that_are_undefined_have_no_interval(connection):
-    assert one(connection, "bootstrap_ratio([1, 2], [0, 0])") is None
+    assert one(connection, "bootstrap_ratio([1, 2], [0, 0])") == estimate(2, None, None, None)
 
 
 def test_aes_of_lists_and_weights(connection):
@@ -56,14 +65,20 @@ def test_aes_of_lists_and_weights(connection):
 
 def test_mqi_gain(connection):
     # Constant questions: 4 * 100/50 - 3 = 5
-    assert one(connection, "bootstrap_mqi_gain([4, 4], [50, 50], [3, 3], [100, 100])") == {"lo": 5.0, "hi": 5.0}
+    assert one(connection, "bootstrap_mqi_gain([4, 4], [50, 50], [3, 3], [100, 100])") == estimate(2, 5.0, 5.0, 5.0)
 
 
 def test_tests_and_coefficients(connection):
     assert one(connection, "mcnemar_p(5, 1)") == 14 / 64
     assert one(connection, "mcnemar_p(0, 0)") is None
     assert one(connection, "mcnemar_p(NULL, 1)") is None
-    assert one(connection, "cohen_kappa(['A', 'B'], ['A', 'B'])") == 1.0
+    questions = "['q1', 'q1', 'q2', 'q2']"
+    # Of one question they always agree, of the other never: p_o is 1/2, and so is p_e.
+    kappa = one(connection, f"bootstrap_kappa({questions}, ['A', 'B', 'A', 'B'], ['A', 'B', 'B', 'A'])")
+    assert kappa == estimate(4, 0.0, -1.0, 1.0)
+    alpha = one(connection, f"bootstrap_alpha({questions}, ['0', '5', '0', '5'], ['0', '5', '0', '5'])")
+    assert alpha == estimate(4, 1.0, 1.0, 1.0)
+    assert one(connection, f"bootstrap_kappa({questions}, [NULL, 'A', NULL, 'B'], ['A', NULL, NULL, NULL])") is None
 
 
 def test_the_functions_that_are_named_are_those_that_there_are(connection):

@@ -10,6 +10,7 @@ import pytest
 
 import sql
 from mbt_assets.scoring import udfs
+from partitions.grid import SCORES
 from resources.tables import TABLES
 
 VARIANTS = ["small__base", "small__mbt-r", "big__base"]
@@ -75,16 +76,25 @@ class HandMadeLake:
 
     def judged(self, table, *cells):
         """Fill a judged table; rows are scored by the primary judge unless they say otherwise."""
-        defaults = {"judge": "ann", "status": "scored", "attempts": 1}
+        defaults = {"judge": "ann", "status": "scored", "attempts": 1, "reasks": 0}
         self.put(table, *([{**defaults, **row} for row in cell] for cell in cells))
 
     def run(self, name):
         """The rows of one SQL file."""
         return self.connection.sql(sql.load(name).statement).pl()
 
+    def _ask(self):
+        """Fill validation_questions with every question that has a score, where a test has not asked its own."""
+        scored = " UNION ".join(f"SELECT dataset, question_id FROM {table}" for table in SCORES)
+        frame = self.connection.sql(f"{scored} ORDER BY ALL").pl()
+        if not self.connection.sql("SELECT * FROM validation_questions").pl().height:
+            self.put("validation_questions", [{**row, "tier": "medium"} for row in frame.iter_rows(named=True)])
+
     def mart(self, name):
-        """The rows of a mart, cell_metrics computed before."""
-        self.connection.register("cell_metrics", self.run(sql.CELL_METRICS))
+        """The rows of a mart or of a cell's figures, after all that it is made from."""
+        self._ask()
+        for cells in sql.CELLS:
+            self.connection.register(cells, self.run(cells))
         return self.run(name)
 
     def row(self, name, **key):

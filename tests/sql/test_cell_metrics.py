@@ -141,8 +141,8 @@ def test_cells_are_kept_apart_and_give_the_same_alone(lake, cell):
     first, second = cell("small__base", exact_match=[1.0, 0.0, 1.0]), cell("small__mbt-r", exact_match=[0.0, 0.0, 1.0])
     elsewhere = [{**row, "dataset": "other", "exact_match": 1.0} for row in first]
     lake.answers(first, second, elsewhere)
-    together = lake.run("cell_metrics")
+    together = lake.mart("cell_metrics")
     assert together.height == 3
     lake.answers(second)
-    alone = lake.run("cell_metrics")
+    alone = lake.mart("cell_metrics")
     assert alone.equals(together.filter(dataset="toy", variant="small__mbt-r"))

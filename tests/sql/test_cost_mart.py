@@ -84,6 +84,7 @@ def test_requests_tokens_times_and_money_of_a_cell_s_rollouts(lake, cost):
         "cached_tokens": 800,
         "completion_tokens": 3000,
         "reasoning_tokens": 800,
+        "n_reasks": 0,
         "discarded_tokens": 2000,
         "mean_queue_ms": 150.0,
         "mean_latency_ms": 1500.0,
@@ -110,6 +111,20 @@ def test_each_judge_costs_what_it_was_asked(lake, cost):
     assert (ann["prompt_tokens"], ann["completion_tokens"]) == (600, 20)
     assert (ann["mean_queue_ms"], ann["mean_latency_ms"], ann["seconds"]) == (5.0, 50.0, 0.1)
     assert ann["cost"] == pytest.approx(0.0064)
+
+
+def test_replies_that_did_not_parse_and_second_opinions_cost_too(lake, cost):
+    # A verdict that was asked for twice: 2 * 300 in at 10 $, 10 + 40 out at 20 $ per million: 7000 millionths of a $.
+    # The same question asked once more, as a retest: 3200.
+    lake.prices(**DOLLARS)
+    asked = {"judge_prompt_tokens": 300, "judge_completion_tokens": 10}
+    lake.judged("judge_verdicts", [{**VERDICT, **asked, "attempts": 2, "reasks": 1, "judge_discarded_tokens": 40}])
+    again = {**VERDICT, **asked, "score": "judge_verdicts", "kind": "retest"}
+    lake.judged("judge_retests", [again])
+    verdicts, retests = cost()["judge_verdicts", "ann"], cost()["judge_retests", "ann"]
+    assert (verdicts["n_reasks"], verdicts["cost"]) == (1, pytest.approx(0.007))
+    assert (retests["n_requests"], retests["cost"]) == (1, pytest.approx(0.0032))
+    assert verdicts["total_cost"] == pytest.approx(0.0102)
 
 
 def test_an_unknown_price_is_null_and_so_is_any_total_with_it(lake, cost):

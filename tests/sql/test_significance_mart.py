@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 
 from mbt_assets.scoring.stats import Bootstrap
@@ -21,7 +23,7 @@ def test_rates_are_paired_by_question(lake, cell):
     # 5 gained, 1 lost of 8 paired questions; q99 has no pair
     assert (row["n_questions"], row["b"], row["c"], row["difference"]) == (8, 1, 5, 0.5)
     assert row["mcnemar_p"] == 14 / 64
-    expected = Bootstrap(200, 42).paired(own, base)
+    expected = Bootstrap(200, 42).paired([*own, 1.0], [*base, nan])
     assert (row["difference_lo"], row["difference_hi"]) == expected
 
 

@@ -11,7 +11,7 @@ import sql
 from partitions.grid import MARTS
 from resources.tables import TABLES
 
-NAMES = (sql.CELL_METRICS, *sql.MARTS)
+NAMES = (*sql.CELLS, *sql.MARTS)
 GOOD = """-- What it is.
 -- In two sentences.
 -- grain: a, b
@@ -55,7 +55,10 @@ def test_a_wrong_header_is_refused(old, new, message):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(sql.SqlFileError, match="no SQL file 'nope'; there are cell_metrics, main_results"):
+    with pytest.raises(
+        sql.SqlFileError,
+        match="no SQL file 'nope'; there are cell_estimates, judge_reliability, cell_metrics, main_results",
+    ):
         sql.load("nope")
 
 
@@ -70,7 +73,7 @@ def test_a_file_is_one_statement_that_gives_its_documented_columns(lake, name):
     assert len(lake.connection.extract_statements(file.statement)) == 1
     assert lake.mart(name).columns == list(file.columns)
     assert all(file.columns.values())
-    if name != sql.CELL_METRICS:
+    if name not in sql.CELLS:
         assert {"dataset", "model", "mode", "variant"} <= set(file.columns)
 
 
@@ -80,4 +83,4 @@ def test_a_file_reads_its_inputs_and_nothing_else(name):
     made_here = re.findall(r"^(\w+) as \($", file.statement, re.MULTILINE)
     read = re.findall(r"\b(?:from|join) (\w+)", file.statement)
     assert set(file.inputs) == set(read) - set(made_here)
-    assert set(file.inputs) <= {*TABLES, "variants", "models", "settings", "cell_metrics"}
+    assert set(file.inputs) <= {*TABLES, "variants", "models", "settings", *sql.CELLS}

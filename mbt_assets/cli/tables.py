@@ -1,0 +1,94 @@
+"""`mbt tables`: the paper's tables and figures, as files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mbt_assets.cli.common import StudyOption, out, platform_of
+from mbt_assets.tables import TablesError
+from mbt_assets.tables.layout import LAYOUTS, Interval
+from mbt_assets.tables.render import Format
+from partitions.grid import Node
+from resources import warehouse
+
+if TYPE_CHECKING:
+    from mbt_assets.definitions import Platform
+
+PICTURES = ("svg", "png")
+
+
+def tables(
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the files.", show_default="tables/ in the study's home"),
+    ] = None,
+    format: Annotated[str, typer.Option("--format", "-f", help="Formats of the tables.")] = "md,latex,csv",
+    only: Annotated[str, typer.Option(help="Which tables, with their figures.")] = ",".join(LAYOUTS),
+    dataset: Annotated[list[str] | None, typer.Option(help="Only this dataset; may be repeated.")] = None,
+    figures: Annotated[str, typer.Option(help="Formats of the figures.")] = ",".join(PICTURES),
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Tables alone; needs no matplotlib.")] = False,
+    interval: Annotated[
+        Interval, typer.Option(help="Intervals as half their width (±), as both ends, or not at all.")
+    ] = Interval.half,
+    study: StudyOption = None,
+    seed: Annotated[int | None, typer.Option(help="Of the run with this seed.")] = None,
+) -> None:
+    """Write the paper's tables and figures from the marts; several values of an option are joined by commas.
+
+    Tables: main (accuracy and length), aes, rrp, mqi, as Markdown, LaTeX and CSV. Files of an earlier run are
+    replaced. Prints the path of each file.
+    """
+    chosen = _chosen("--only", only, LAYOUTS)
+    formats = [Format(name) for name in _chosen("--format", format, [*Format])]
+    pictures = [] if no_figures else _chosen("--figures", figures, PICTURES)
+    platform = platform_of(study, seed)
+    _known(dataset, platform)
+    _write(platform, folder or platform.home.folder / "tables", chosen, formats, pictures, dataset, interval)
+
+
+def _chosen(option: str, text: str, choices: Iterable[str]) -> list[str]:
+    """The values in a list with commas, each once, in the order of the choices."""
+    given = [name.strip() for name in text.split(",") if name.strip()]
+    known = [str(choice) for choice in choices]
+    strangers = [name for name in given if name not in known]
+    if strangers or not given:
+        raise typer.BadParameter(f"{option} takes {', '.join(known)}, joined by commas, not {text!r}")
+    return [name for name in known if name in given]
+
+
+def _known(datasets: Sequence[str] | None, platform: Platform) -> None:
+    strangers = [name for name in datasets or [] if name not in platform.study.datasets]
+    if strangers:
+        there = ", ".join(platform.study.datasets)
+        raise typer.BadParameter(f"no dataset {strangers[0]!r} in this study; there are: {there}")
+
+
+def _write(
+    platform: Platform,
+    folder: Path,
+    chosen: list[str],
+    formats: list[Format],
+    pictures: list[str],
+    datasets: list[str] | None,
+    interval: Interval,
+) -> None:
+    from mbt_assets.marts import build_warehouse
+    from mbt_assets.tables.files import write_figures, write_tables
+    from mbt_assets.tables.frames import read_marts
+
+    study = platform.study
+    if platform.artifacts.stored(Node("main_results")) is None:
+        raise TablesError(f"the study {study.name} has no marts yet in {platform.home.folder}: run `mbt demo` first")
+    if not warehouse.reads(platform.home.warehouse, platform.artifacts.lake):
+        build_warehouse(platform.artifacts.lake, platform.artifacts, study)
+    with warehouse.reading(platform.home.warehouse, platform.artifacts.lake) as connection:
+        marts = read_marts(connection, chosen, lengths=bool(pictures) and "main" in chosen)
+    for path in write_tables(folder, marts, study, chosen, formats, datasets, interval):
+        out.print(str(path), highlight=False, markup=False, soft_wrap=True)
+    if pictures:
+        for path in write_figures(folder, marts, study, chosen, pictures, datasets):
+            out.print(str(path), highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,81 @@
+"""Rows that somebody else generated, read as ours: their columns under our names, their text in our parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mbt_assets.scoring.answers import THINK_CLOSE, THINK_OPEN, split_reasoning
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Reads values of foreign rows by our names.
+
+    Attributes:
+        theirs: our name of each column that is read, with theirs.
+        fault: makes the error of a problem, which names the row.
+    """
+
+    theirs: Mapping[str, str]
+    fault: Callable[[str], Exception]
+
+    def value(self, row: Row, ours: str) -> Any:
+        """The value of a column; None where the row has no such column, or nothing in it."""
+        value = row.get(self.theirs[ours]) if ours in self.theirs else None
+        # What pandas writes for a number that is missing.
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    def number(self, row: Row, ours: str, place: str, *, least: int = 1) -> int:
+        """A whole number of a row.
+
+        Args:
+            row: the row.
+            ours: our name of the column.
+            place: names the row in the error.
+            least: the smallest that there is.
+        """
+        value = self.value(row, ours)
+        if isinstance(value, float) and value.is_integer():
+            # A column of numbers with gaps becomes floats in many programs.
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise self.fault(f"{place}: {self.theirs[ours]} is {value!r}, and should be a whole number from {least}")
+        return value
+
+    def text(self, row: Row, ours: str, place: str) -> str | None:
+        """A text of a row; None where there is none."""
+        value = self.value(row, ours)
+        if value is not None and not isinstance(value, str):
+            raise self.fault(f"{place}: {self.theirs[ours]} should be text, and is {_short(value)}")
+        return value
+
+    def ending(self, row: Row) -> str:
+        """Why a response ended: what was not valid was cut off by the token limit; other rows are whole."""
+        return self.value(row, "finish_reason") or ("length" if self.value(row, "valid") is False else "stop")
+
+
+def response_parts(text: str, reasoning: str | None) -> dict[str, str]:
+    """A response with its parts, as columns.
+
+    Args:
+        text: what the model wrote, with or without its reasoning.
+        reasoning: the reasoning alone, where it is known.
+    """
+    reasoning, content = split_reasoning(text, reasoning)
+    whole = text if reasoning in text else whole_response(reasoning, content)
+    return {"response": whole, "reasoning": reasoning, "content": content}
+
+
+def whole_response(reasoning: str, content: str) -> str:
+    """A response put together from its parts."""
+    return f"{THINK_OPEN}\n{reasoning}\n{THINK_CLOSE}\n\n{content}" if reasoning else content
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}…"
