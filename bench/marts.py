@@ -243,7 +243,7 @@ def main() -> None:
         print(
             f"figures of {len(seconds)} cells of {arguments.questions} questions × {arguments.rollouts} rollouts, "
             f"{study.resamples} resamples, one after the other: {sum(seconds):.1f} s; first {seconds[0]:.2f} s, then "
-            f"each {spread(seconds[1:])}; peak {peak_mb():.0f} MB"
+            f"each {spread(seconds[1:] or seconds)}; peak {peak_mb():.0f} MB"
         )
         each = [intervals(lake, study) for _ in range(arguments.rounds)]
         times = spread([seconds for _, seconds in each])

@@ -12,7 +12,8 @@ from mbt_assets.identities import digest_of
 from mbt_assets.recipes import scorer_version
 from mbt_assets.registry import Weights, base_now, scored_from, weights_now
 from partitions.grid import RETESTS, SCORES, Grid, Node, registry_origin, split_key
-from partitions.study import HubSource, Study, split_variant, variant
+from partitions.model_sources import HubSource
+from partitions.study import Study, split_variant, variant
 from resources.artifacts import Artifacts
 from resources.checkpoints import CheckpointError
 from resources.home import Home

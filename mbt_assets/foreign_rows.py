@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,55 @@ from typing import Any
 from mbt_assets.scoring.answers import THINK_CLOSE, THINK_OPEN, split_reasoning
 
 Row = Mapping[str, Any]
+LARGEST = 2**63 - 1
+"""The largest whole number that a table holds."""
+CUT_OFF, WHOLE = "length", "stop"
+CUT_OFF_NAMES = frozenset(
+    {
+        "length",
+        "max_length",
+        "max_model_length",
+        "model_length",
+        "max_tokens",
+        "max_new_tokens",
+        "max_output_tokens",
+        "max_completion_tokens",
+        "max_tokens_reached",
+        "token_limit",
+        "context_length",
+        "context_length_exceeded",
+        "model_context_window_exceeded",
+        "truncated",
+    }
+)
+"""What programs and services call a response that the token limit ended."""
+OTHER_NAMES = frozenset(
+    {
+        "stop",
+        "stopped",
+        "stop_sequence",
+        "stop_token",
+        "eos",
+        "eos_token",
+        "end_of_text",
+        "end_turn",
+        "finish",
+        "finished",
+        "complete",
+        "completed",
+        "tool_calls",
+        "tool_use",
+        "function_call",
+        "content_filter",
+        "safety",
+        "recitation",
+        "refusal",
+        "abort",
+        "cancelled",
+        "error",
+    }
+)
+"""What they call other endings, none of which the token limit was."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +93,11 @@ class Columns:
         if isinstance(value, float) and value.is_integer():
             # A column of numbers with gaps becomes floats in many programs.
             value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise self.fault(f"{place}: {self.theirs[ours]} is {value!r}, and should be a whole number from {least}")
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
+            limit = f" to {LARGEST}" if isinstance(value, int) and value > LARGEST else ""
+            raise self.fault(
+                f"{place}: {self.theirs[ours]} is {_short(value)}, and should be a whole number from {least}{limit}"
+            )
         return value
 
     def text(self, row: Row, ours: str, place: str) -> str | None:
@@ -55,8 +108,19 @@ class Columns:
         return value
 
     def ending(self, row: Row) -> str:
-        """Why a response ended: what was not valid was cut off by the token limit; other rows are whole."""
-        return self.value(row, "finish_reason") or ("length" if self.value(row, "valid") is False else "stop")
+        """Why a response ended: `length` where the token limit did it, whatever the row calls that.
+
+        Of rows that do not say, those that are not valid were cut off by the limit, and others are whole.
+        """
+        said = self.value(row, "finish_reason")
+        if not said:
+            return CUT_OFF if self.value(row, "valid") is False else WHOLE
+        return CUT_OFF if _plain(said) in CUT_OFF_NAMES else said
+
+
+def known_ending(reason: str) -> bool:
+    """Whether it is known if this finish reason means that the token limit ended the response."""
+    return _plain(reason) in CUT_OFF_NAMES | OTHER_NAMES
 
 
 def response_parts(text: str, reasoning: str | None) -> dict[str, str]:
@@ -74,6 +138,12 @@ def response_parts(text: str, reasoning: str | None) -> dict[str, str]:
 def whole_response(reasoning: str, content: str) -> str:
     """A response put together from its parts."""
     return f"{THINK_OPEN}\n{reasoning}\n{THINK_CLOSE}\n\n{content}" if reasoning else content
+
+
+def _plain(reason: Any) -> str:
+    """A finish reason less the ways of writing it: `FinishReason.MAX_TOKENS` is `max_tokens`."""
+    words = re.sub(r"[\s-]+", "_", str(reason).strip().lower()).rpartition(".")[2]
+    return words.removeprefix("finish_reason_")
 
 
 def _short(value: Any) -> str:

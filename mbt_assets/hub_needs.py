@@ -12,7 +12,8 @@ from typing import Literal
 
 from mbt_assets.benchmarks import BENCHMARKS
 from mbt_assets.benchmarks.hub import COMMIT
-from partitions.study import HubSource, Model, RemoteServer, Study, variant
+from partitions.model_sources import HubSource, RemoteServer
+from partitions.study import Model, Study, variant
 
 Kind = Literal["model", "dataset"]
 

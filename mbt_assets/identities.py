@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from mbt_assets import embedded
-from partitions.study import Model, PathSource, RemoteServer, RulesServer, Study, VllmServer
+from partitions.model_sources import PathSource, RemoteServer, RulesServer, VllmServer
+from partitions.study import Model, Study
 from resources.checkpoints import digest_folder, folder_state
 
 NEUTRAL_OPTIONS = frozenset(

@@ -171,7 +171,7 @@ STAGES = [
             ("duckdb",),
             figures=_mart_figures,
             description=sql.load(name).description,
-            automation=when_updated("cell_metrics"),
+            automation=when_updated("judge_reliability", "cell_metrics"),
         )
         for name in MARTS
     ),

@@ -14,8 +14,9 @@ from mbt_assets.recipes import recipe
 from mbt_assets.registry import Weights, resolve, verified, weights_now
 from mbt_assets.stage import Stage, StageSpec
 from partitions.grid import Node, registry_origin
+from partitions.model_sources import EmbeddedSource, HubSource, PathSource, RulesSource
 from partitions.modes import MODES
-from partitions.study import EmbeddedSource, HubSource, PathSource, RulesSource, variant
+from partitions.study import variant
 from resources.checkpoints import CheckpointError, current_digest, made_once
 from resources.compute import RESULT_FILE
 from resources.tables import BaseModels, Checkpoints

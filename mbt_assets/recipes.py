@@ -17,8 +17,9 @@ from mbt_assets.benchmarks import hub
 from mbt_assets.identities import digest_of, model_identity, reply_terms
 from mbt_assets.scoring import answer_hits, answers, degeneration, mqi, rrp, traces, udfs, verdicts
 from partitions.grid import CELL_SQL, MARTS, RETESTS, Grid, Node, split_key
+from partitions.model_sources import PathSource
 from partitions.modes import MODES
-from partitions.study import Model, PathSource, Published, Study, split_variant
+from partitions.study import Model, Published, Study, split_variant
 from resources.accelerate_configs import ComputeError, config_file
 from resources.checkpoints import MISSING, folder_state
 
@@ -32,7 +33,7 @@ STAGE_VERSIONS = {
     "sft": 2,
     "grpo": 2,
     "judged": 2,
-    "published": 1,
+    "published": 2,
     "imported": 1,
     "warehouse": 3,
     "report": 2,
@@ -49,7 +50,7 @@ STUDENT_SOURCES = tuple(
         "benchmarks/trails.py",
     )
 )
-STATISTICS = ("udfs", "stats", "ratings", "aes", "agreement")
+STATISTICS = ("udfs", "stats", "pooled", "ratings", "aes", "agreement")
 STATISTICS_SOURCES = tuple(FOLDER / "scoring" / f"{name}.py" for name in STATISTICS)
 """What the functions that SQL calls consist of."""
 

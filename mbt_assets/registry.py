@@ -5,7 +5,7 @@ Weights change in place, Hub revisions move; and a cell must not mix the answers
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from mbt_assets.benchmarks.hub import COMMIT
 from mbt_assets.identities import digest_of, model_identity
 from mbt_assets.stage import Stage
 from partitions.grid import CELL_SQL, RETESTS, SCORES, Node, registry_origin, split_key
-from partitions.study import External, HubSource, PathSource, RulesSource, Study, split_variant, variant
+from partitions.model_sources import HubSource, PathSource, RulesSource
+from partitions.study import External, Study, split_variant, variant
 from resources.checkpoints import CheckpointError, current_digest
 from resources.home import Home
 from resources.lake import Lake, Stored
@@ -212,23 +213,37 @@ def scored_from(lake: Lake, key: str) -> Scored | None:
     scores = {table: found for table in SCORES if (found := lake.stored(Node(table, key)))}
     if figures is None or len(scores) < len(SCORES):
         return None
-    same = list(_as_used(lake, key, scores))
-    # Rows name their checkpoint: of another one, every table has other rows, and the figures know none of them.
-    digests = scored_digests(lake, key, (*SCORES, RETESTS)) if any(same) else set()
-    # No figure needs them: a cell that was scored without them stays as it is.
+    # No figure but those of the judges needs them: a cell that was scored without them stays as it is.
     retests = lake.stored(Node(RETESTS, key))
     made = scores | ({RETESTS: retests} if retests else {})
+    uses = _uses(lake, key, made)
+    # Rows name their checkpoint: of another one, every table has other rows, and a figure knows none of them.
+    known = all(any(used) for used in uses.values())
+    digests = scored_digests(lake, key, (*SCORES, RETESTS)) if known else set()
     scorers = {table: found.provenance.recipe.get("scorer") for table, found in made.items()}
-    return Scored(digests.pop() if len(digests) == 1 else None, all(same), scorers)
+    current = all(all(used) for used in uses.values())
+    return Scored(digests.pop() if len(digests) == 1 else None, current, scorers)
 
 
-def _as_used(lake: Lake, key: str, scores: Mapping[str, Stored]) -> Iterator[bool]:
-    """For each figure and each table that it is made from, whether that is still the one that it was made from."""
-    figures = {table: found for table in CELL_SQL if (found := lake.stored(Node(table, key)))}
-    versions = {str(Node(table, key)): found.data_version for table, found in {**scores, **figures}.items()}
-    for found in figures.values():
-        inputs = found.provenance.inputs
-        yield from (inputs[node] == version for node, version in versions.items() if node in inputs)
+def _uses(lake: Lake, key: str, scores: Mapping[str, Stored]) -> dict[str, list[bool]]:
+    """For each figure, and each table of scores behind it, whether it was computed from the rows that are there.
+
+    A figure that is made from another one stands on what that one stands on, as long as it is that one still.
+    """
+    versions = {str(Node(table, key)): found.data_version for table, found in scores.items()}
+    uses: dict[str, list[bool]] = {}
+    for table in CELL_SQL:
+        figures = lake.stored(Node(table, key))
+        if figures is None:
+            continue
+        inputs = figures.provenance.inputs
+        own = [inputs[node] == version for node, version in versions.items() if node in inputs]
+        for earlier, behind in list(uses.items()):
+            if (node := str(Node(earlier, key))) in inputs:
+                own += behind if inputs[node] == versions[node] else [False]
+        uses[table] = own
+        versions[str(Node(table, key))] = figures.data_version
+    return uses
 
 
 def mixed_cells(lake: Lake, keys: Iterable[str]) -> list[str]:

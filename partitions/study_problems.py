@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from partitions.model_sources import NoServer, RemoteServer
 from partitions.modes import MODES, ModeKind
-from partitions.study import Location, Model, NoServer, RemoteServer, Sampling, Study, Training
+from partitions.study import Location, Model, Sampling, Study, Training
 
 FORBIDDEN_IN_SLUGS = ("|", ",", "/", "...", "__")
 OWN_WEIGHTS: tuple[ModeKind, ...] = ("sft", "grpo", "external")

@@ -20,7 +20,8 @@ import dagster as dg
 import orjson
 
 import mbt_assets
-from partitions.study import Model, NoServer, RemoteServer, RulesServer, StudentServer, VllmServer
+from partitions.model_sources import NoServer, RemoteServer, RulesServer, StudentServer, VllmServer
+from partitions.study import Model
 from resources.checkpoints import ADAPTER_CONFIG, CheckpointError, base_of_adapter, is_adapter
 from resources.engine import Endpoint
 from resources.gpus import gpus_of_server

@@ -27,6 +27,8 @@ from resources.tables import LAKE_TABLES, TABLES, Table
 
 Comment = tuple[str, dict[str, str]]
 """A table's description, and that of each of its columns."""
+CELL_TABLES = ("validation_rollouts", *CELL_FIGURES)
+"""Tables of what one cell consists of."""
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 
 
@@ -57,7 +59,7 @@ def attach_lake(
             lake.ensure_schema(table, schema.create_empty())
     for table in tables:
         source = f"read_parquet({quoted(lake.glob(table))}, union_by_name = true, hive_partitioning = false)"
-        chosen = _rows_of_study(Grid(study), table, without if table in CELL_FIGURES else ())
+        chosen = _rows_of_study(Grid(study), table, without if table in CELL_TABLES else ())
         connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM {source}{chosen}")
     for name, frame in study_frames(study).items():
         connection.register(f"{name}_frame", frame)

@@ -12,7 +12,7 @@
 -- column source: table of the scores
 -- column n_questions: questions with a value
 -- estimate estimate: mean over those questions, in the measure's unit
--- column n_scored: rollouts with a score
+-- column n_scored: rollouts that are scored in the table of the source
 -- column n_unparseable: replies of the judge that did not parse
 -- column n_failed: requests that failed: the rollout's or the judge's
 -- column by_question: the value of each validation question in the order of question_id, NULL where it has none; in the
@@ -88,7 +88,8 @@ trace as (
         variant,
         question_id,
         rollout_id,
-        max(total_sentences) as sentences
+        max(total_sentences) as sentences,
+        if(bool_or(status = 'unparseable'), 'unparseable', 'failed') as otherwise
     from rrp_scores
     group by dataset, variant, question_id, rollout_id
 ),
@@ -299,7 +300,7 @@ outcome as (
         question_id,
         '' as judge,
         'rrp_scores' as source,  -- noqa: RF04
-        if(sentences is null, 'failed', 'scored') as status
+        if(sentences is null, otherwise, 'scored') as status
     from trace
     union all
     select

@@ -50,6 +50,7 @@
 -- estimate redundancy: mean redundant fraction of RRP
 -- estimate regulation: mean regulation of RRP
 -- estimate l_obs: mean observed level of MQI, 0 to 5
+-- column n_tokens: responses whose tokens are known, behind mean_tokens
 -- column n_verdicts: scored verdicts behind judge_accuracy
 -- column n_hits: scored hits behind answer_hit_rate
 -- column n_rrp: scored profiles behind arrival, redundancy and regulation
@@ -66,6 +67,7 @@ counted as (
         count(distinct question_id) filter (where unscorable_gold) as unscorable_gold,
         quantile_cont(completion_tokens, 0.5) filter (where not failed) as median_tokens,
         quantile_cont(completion_tokens, 0.95) filter (where not failed) as p95_tokens,
+        count(completion_tokens) filter (where not failed) as n_tokens,
         count(*) filter (where failed) as n_failed,
         count(*) filter (where truncated and not failed) as n_truncated,
         count(*) filter (where looping and not failed) as n_looping,
@@ -218,6 +220,7 @@ select  -- noqa: ST06
     estimates.of_measure['l_obs'].estimate as l_obs,
     estimates.of_measure['l_obs'].lo as l_obs_lo,
     estimates.of_measure['l_obs'].hi as l_obs_hi,
+    counted.n_tokens,
     coalesce(estimates.n_verdicts, 0) as n_verdicts,
     coalesce(estimates.n_hits, 0) as n_hits,
     coalesce(estimates.n_rrp, 0) as n_rrp,

@@ -1,6 +1,7 @@
 -- How far the judges of a cell can be trusted, by score and judge: replies that do not parse; agreement with the
 -- primary judge where both scored a rollout; agreement of verdicts with exact match; agreement of a judge with itself,
 -- asked again, and about the same trace with its paragraphs numbered otherwise.
+-- Traces without a paragraph, whose profile follows from its definition, were asked of nobody and are left out.
 -- Labels that are compared: the verdict letter, the answer hit, the answer paragraph (rrp_scores) and the observed
 -- level (mqi_scores). A score that the primary judge has not given has its row, with NULLs and n_replies 0.
 -- grain: dataset, variant, score, judge
@@ -40,6 +41,7 @@ labelled as (
         rollout_id,
         judge,
         status,
+        attempts,
         reasks,
         verdict as rating,
         judge_correct,
@@ -54,6 +56,7 @@ labelled as (
         rollout_id,
         judge,
         status,
+        attempts,
         reasks,
         case answer_hit when 1 then 'YES' when 0 then 'NO' end as rating,
         null as judge_correct,
@@ -68,6 +71,7 @@ labelled as (
         rollout_id,
         judge,
         status,
+        attempts,
         reasks,
         answer_paragraph::varchar as rating,
         null as judge_correct,
@@ -82,11 +86,18 @@ labelled as (
         rollout_id,
         judge,
         status,
+        attempts,
         reasks,
         l_obs::varchar as rating,
         null as judge_correct,
         null as regulation
     from mqi_scores
+),
+
+asked as (
+    select *
+    from labelled
+    where attempts > 0 or status = 'failed'
 ),
 
 cell as (
@@ -125,9 +136,9 @@ compared as (
         retested.label as retest_rating,
         renumbered.label as renumbered_rating,
         abs(renumbered.regulation - labelled.regulation) as renumbered_shift
-    from labelled
+    from asked as labelled
     cross join settings
-    left join labelled as reference
+    left join asked as reference
         on
             labelled.score = reference.score
             and labelled.dataset = reference.dataset
@@ -219,6 +230,7 @@ pair as (
         score,
         judge,
         question_id,
+        rollout_id,
         unnest(['kappa', 'em_kappa', 'retest_kappa']) as figure,
         unnest([rating, (judge_correct > 0.5)::varchar, rating]) as own,
         unnest([reference_rating, (exact_match > 0.5)::varchar, retest_rating]) as given
@@ -232,9 +244,9 @@ rated as (
         score,
         judge,
         figure,
-        list(question_id order by question_id) as questions,
-        list(own order by question_id) as owns,
-        list(given order by question_id) as answers
+        list(question_id order by question_id, rollout_id) as questions,
+        list(own order by question_id, rollout_id) as owns,
+        list(given order by question_id, rollout_id) as answers
     from pair
     group by dataset, variant, score, judge, figure
     order by dataset, variant, score, judge, figure

@@ -36,7 +36,9 @@ def export(
         list[str] | None, typer.Option(help="Only this variant (with its base); may be repeated.")
     ] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="Only this dataset; may be repeated.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there already.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file if it is there already and DuckDB wrote it.")
+    ] = False,
 ) -> None:
     """Write one self-contained DuckDB file: all tables with their rows, descriptions, provenance and lineage.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +14,7 @@ from mbt_assets.cli.common import StudyOption, err, grid_now, platform_of
 if TYPE_CHECKING:
     from mbt_assets.definitions import Platform
     from mbt_assets.importing.landing import Imported, Order
+    from mbt_assets.importing.rows import Counts
     from partitions.study import Study
 
 app = typer.Typer(help="Take in rollouts that were made elsewhere, and forget them again.", no_args_is_help=True)
@@ -53,9 +55,11 @@ def rollouts(
     from mbt_assets.importing.landing import Order, check_free, import_rollouts, record
     from mbt_assets.importing.matching import Questions
     from mbt_assets.importing.rows import Reading
+    from partitions.study import variant
+    from partitions.study_file import study_path
 
     platform = platform_of(study, seed)
-    cell = _cell(platform.study, dataset, model, mode)
+    cell = cell_of(platform.study, dataset, model, mode, study_path(study))
     order = Order(RowFile.of(file), cell, _columns(column or []), checkpoint, allow_unmatched, replace)
     lake = platform.artifacts.lake
     check_free(lake, order)
@@ -65,7 +69,10 @@ def rollouts(
     imported = import_rollouts(platform.study, lake, platform.home, order)
     with open_instance(platform.home) as instance:
         record(instance, order, imported)
-    _tell(platform, order, imported)
+    _tell(order, imported)
+    demo = ["mbt", "demo", *(["--study", study] if study else []), *([] if seed is None else ["--seed", str(seed)])]
+    demo += ["--variant", variant(model, mode), "--dataset", dataset]
+    err.print(escape(f"score them: {shlex.join(demo)}"), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -76,14 +83,27 @@ def forget(
     from mbt_assets.importing.landing import TABLE
     from mbt_assets.importing.landing import forget as forget_rows
     from partitions.grid import Node
+    from partitions.study_file import study_path
 
     platform = platform_of(study, seed)
-    node = Node(TABLE, _cell(platform.study, dataset, model, mode))
+    node = Node(TABLE, cell_of(platform.study, dataset, model, mode, study_path(study)))
     stored = forget_rows(platform.artifacts.lake, node)
     err.print(escape(f"{node}: {stored.rows} rows forgotten ({stored.provenance.source})"), highlight=False)
 
 
-def _cell(study: Study, dataset: str, model: str, mode: str) -> str:
+def cell_of(study: Study, dataset: str, model: str, mode: str, path: Path) -> str:
+    """The key of a cell of the study.
+
+    Args:
+        study: as it was read.
+        dataset: one of its datasets.
+        model: one of its models.
+        mode: one of the model's modes.
+        path: the study's file, which a study that has the variant can extend.
+
+    Raises:
+        ImportingError: the study has no such cell; the message says which study would.
+    """
     from mbt_assets.importing import ImportingError
     from partitions.grid import cell_key
     from partitions.modes import MODES
@@ -96,14 +116,32 @@ def _cell(study: Study, dataset: str, model: str, mode: str) -> str:
         return cell_key(dataset, slug)
     if mode not in MODES:
         raise ImportingError(f"there is no mode {mode!r}; there are: {', '.join(MODES)}")
-    modes = list(study.models[model].modes) if model in study.models else []
-    wanted = [*(modes or ["base"]), *([mode] if mode not in (modes or ["base"]) else [])]
-    source = "" if model in study.models else "    role: student\n    source: {kind: imported}   # no weights here\n"
     there = ", ".join(study.variants)
     raise ImportingError(
-        f"study {study.name} has no variant {slug!r}; it has: {there}. A study of your own can have it:\n"
-        f"extends: {study.name}\nname: my-study\nmodels:\n  {model}:\n{source}    modes: [{', '.join(wanted)}]"
+        f"study {study.name} has no variant {slug!r}; it has: {there}. {_own_study(study, model, mode, path)}"
     )
+
+
+def _own_study(study: Study, model: str, mode: str, path: Path) -> str:
+    """The study that has the variant, as YAML; or why none can."""
+    import yaml
+
+    from partitions.layers import STUDIES
+    from partitions.study_file import StudyError, parse_study
+
+    modes = list(study.models[model].modes) if model in study.models else []
+    entry: dict[str, object] = {} if model in study.models else {"role": "student", "source": {"kind": "imported"}}
+    entry["modes"] = list(dict.fromkeys([*(modes or ["base"]), mode]))
+    extended = path.stem if path.parent == STUDIES else str(path)
+    content = {"extends": extended, "name": f"my-{study.name}", "models": {model: entry}}
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=1000, allow_unicode=True).strip()
+    try:
+        # As if it lay in this folder: a path is seen from there.
+        parse_study(text, "this study")
+    except StudyError as error:
+        faults = "; ".join(line.partition(": ")[2] for line in str(error).splitlines())
+        return f"No study can have it: {faults}"
+    return f"A study file of your own, in this folder, can have it:\n{text}"
 
 
 def _columns(given: list[str]) -> dict[str, str]:
@@ -134,32 +172,57 @@ def _make_questions(platform: Platform, dataset: str) -> None:
         raise ImportingError(f"{node}, which the rows belong to, cannot be made: {failed[0].why}")
 
 
-def _tell(platform: Platform, order: Order, imported: Imported) -> None:
+def _tell(order: Order, imported: Imported) -> None:
     """What was imported, and what a person should know of it."""
-    from partitions.grid import split_key
-
     counts, rows = imported.counts, imported.stored.rows
     err.print(
         escape(f"{order.node}: {rows} rollouts of {len(counts.questions)} questions from {order.file.path}"),
         highlight=False,
         soft_wrap=True,
     )
+    endings = counts.endings.most_common(3)
     without = imported.n_questions - len(counts.questions)
     told = (
         (counts.unmatched, "rows are of no question and were left out", f"first: {'; '.join(counts.examples)}"),
         (without, "questions have no rollout", "all figures are over the others"),
         (counts.failed, "rows hold no response", "they count as failed requests"),
         (counts.invalid, "rows are not valid", "they are kept; without a finish_reason, as cut off by the token limit"),
+        (
+            counts.unknown_ending,
+            "rows have a finish_reason of which nothing is known here",
+            f"they count as not cut off: {', '.join(f'{name[:40]!r} ({n})' for name, n in endings)}",
+        ),
+        (
+            counts.answer_in_reasoning,
+            "rows have answer tags only in what counts as their reasoning",
+            f"they score as without an answer{_no_reasoning(order, counts)}",
+        ),
         (counts.gold_differs, "rows have other gold answers than the questions here", "scores use those here"),
         (
             counts.prediction_differs,
             "rows name another predicted answer than is found here",
             "scores use what is found",
         ),
-        (counts.without_tokens, "rows have no completion_tokens", "token figures, AES and MQI need them"),
+        (counts.without_tokens, "rows have no completion_tokens", _without_tokens(counts.without_tokens == rows)),
     )
     for count, what, then in told:
         if count:
             err.print(f"[yellow]note:[/] {count} {escape(what)}: {escape(then)}", highlight=False, soft_wrap=True)
-    dataset, slug = split_key(order.cell)
-    err.print(f"score them: mbt demo --variant {slug} --dataset {dataset}", highlight=False, soft_wrap=True)
+
+
+def _no_reasoning(order: Order, counts: Counts) -> str:
+    """What to do about responses that count as reasoning because they hold no think tags."""
+    if not counts.without_think_tags:
+        return ""
+    options = shlex.join(
+        ["--column", "response=", "--column", f"content={order.columns.get('response', 'response')}", "--replace"]
+    )
+    return (
+        f". {counts.without_think_tags} of them hold no think tags, so that all of their text counts as reasoning that "
+        f"never ended. If the model writes none, import them again with {options}"
+    )
+
+
+def _without_tokens(none: bool) -> str:
+    figures = "token figures, AES and MQI"
+    return f"{figures} need them" if none else f"{figures} are of the rows that have them"

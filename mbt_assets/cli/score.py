@@ -126,9 +126,12 @@ def _report(totals: Totals, estimates: dict[str, Estimate]) -> dict[str, float |
     found: dict[str, float | int | None] = {"rows": totals.rows}
     if estimates:
         found["questions"] = estimates["exact_match"].n
-        for name, (_, value, interval) in estimates.items():
+        for name, (count, value, interval) in estimates.items():
             lo, hi = interval or (None, None)
             found |= {name: value, f"{name}_lo": lo, f"{name}_hi": hi}
+            if count != found["questions"]:
+                # Fewer questions have so many rollouts.
+                found[f"{name}_questions"] = count
     else:
         found |= totals.means()
     found["unscorable_gold"] = totals.unscorable_gold

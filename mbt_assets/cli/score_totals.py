@@ -14,7 +14,7 @@ import polars as pl
 from mbt_assets.cli.score_rows import Chunk, ScoreInputError
 from mbt_assets.scoring.answers import SCORE_COLUMNS
 from mbt_assets.scoring.repeated import AT_K, repeated_frame
-from mbt_assets.scoring.stats import Bootstrap, Estimate, itself
+from mbt_assets.scoring.stats import Bootstrap, Estimate, Statistic, itself
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Totals:
         columns = {name.replace("_at_k", ""): table[name].to_numpy() for name in table.columns}
         if not resamples:
             return {name: _mean(values) for name, values in columns.items()}
-        found = Bootstrap(resamples).estimates([([values], itself) for values in columns.values()])
+        found = Bootstrap(resamples).estimates([Statistic([values], itself) for values in columns.values()])
         return dict(zip(columns, found, strict=True))
 
 

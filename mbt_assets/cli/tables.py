@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mbt_assets.cli.common import StudyOption, out, platform_of
+from mbt_assets.cli.common import StudyOption, err, grid_now, out, platform_of
 from mbt_assets.tables import TablesError
 from mbt_assets.tables.layout import LAYOUTS, Interval
 from mbt_assets.tables.render import Format
@@ -78,7 +78,8 @@ def _write(
 ) -> None:
     from mbt_assets.marts import build_warehouse
     from mbt_assets.tables.files import write_figures, write_tables
-    from mbt_assets.tables.frames import read_marts
+    from mbt_assets.tables.frames import marts_of, read_marts
+    from mbt_assets.tables.standing import outdated
 
     study = platform.study
     if platform.artifacts.stored(Node("main_results")) is None:
@@ -87,8 +88,11 @@ def _write(
         build_warehouse(platform.artifacts.lake, platform.artifacts, study)
     with warehouse.reading(platform.home.warehouse, platform.artifacts.lake) as connection:
         marts = read_marts(connection, chosen, lengths=bool(pictures) and "main" in chosen)
-    for path in write_tables(folder, marts, study, chosen, formats, datasets, interval):
+    remark = outdated(grid_now(platform), platform.artifacts, marts_of(chosen))
+    if remark:
+        err.print(remark, highlight=False, markup=False, soft_wrap=True)
+    for path in write_tables(folder, marts, study, chosen, formats, datasets, interval, remark):
         out.print(str(path), highlight=False, markup=False, soft_wrap=True)
     if pictures:
-        for path in write_figures(folder, marts, study, chosen, pictures, datasets):
+        for path in write_figures(folder, marts, study, chosen, pictures, datasets, remark):
             out.print(str(path), highlight=False, markup=False, soft_wrap=True)

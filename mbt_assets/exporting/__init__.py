@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mbt_assets.exporting.choice import Choice, ExportError, chosen_tables
-from mbt_assets.exporting.writing import Exported, check_target, export
+from mbt_assets.exporting.targets import check_target
+from mbt_assets.exporting.writing import Exported, export
 
 __all__ = ["Choice", "ExportError", "Exported", "check_target", "chosen_tables", "export"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import dataframely as dy
@@ -13,6 +14,7 @@ import polars as pl
 
 import sql
 from mbt_assets.exporting.choice import Choice, ExportError
+from mbt_assets.exporting.redaction import without_secrets
 from mbt_assets.exporting.snapshot import Snapshot
 from mbt_assets.marts import declare_sql_tables
 from partitions.grid import Grid, Node
@@ -24,7 +26,7 @@ from resources.tables import LAKE_TABLES, TABLES
 
 
 class ExportedProvenances(Provenances):
-    """What every stored partition of the study was made of, from the footers of the lake's files."""
+    """What every stored partition was made of, from the footers of the lake's files; secrets in recipes are ***."""
 
     is_exported = dy.Bool(description="its rows are in this file")
 
@@ -35,6 +37,13 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.begin()
     yield
     connection.commit()
+
+
+def _to_show(stored: Stored) -> Stored:
+    """What is told of a partition: its recipe has the study's settings, also those that hold secrets."""
+    # The inputs hold data versions alone.
+    shown = replace(stored.provenance, recipe=without_secrets(stored.provenance.recipe))
+    return replace(stored, provenance=shown)
 
 
 class Copy:
@@ -81,7 +90,7 @@ class Copy:
                     found[node] = stored
         rows: list[tuple[Any, ...]] = [
             (
-                *provenance_row(node.asset, node.key, axes_of(self.grid, node.asset, node.key), stored),
+                *provenance_row(node.asset, node.key, axes_of(self.grid, node.asset, node.key), _to_show(stored)),
                 node in self.copied,
             )
             for node, stored in found.items()

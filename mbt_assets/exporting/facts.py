@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import yaml
 
 import mbt_assets
 from mbt_assets.exporting.choice import Choice
+from mbt_assets.exporting.redaction import without_secrets
 from mbt_assets.registry import mixed_cells
 from mbt_assets.staleness import Standing, assess
 from mbt_assets.training_notes import git_commit
@@ -28,9 +28,6 @@ from resources.tables import LAKE_TABLES
 
 COMPLETE, RESCORING = "complete", "being re-scored"
 CELL_TABLES = ("validation_rollouts", *CELL_FIGURES)
-HIDDEN = "***"
-_SECRET = re.compile(r"(api[-_]?key|(hf|auth|access)[-_]token|password|secret)$", re.IGNORECASE)
-_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 class ExportInfo(dy.Schema):
@@ -38,9 +35,7 @@ class ExportInfo(dy.Schema):
 
     study = dy.String(primary_key=True, description="the study's name")
     note = dy.String(description="what whoever reads the figures has to know of the cells")
-    study_yaml = dy.String(
-        description="the whole study; keys stand in environment variables, of which it has the names"
-    )
+    study_yaml = dy.String(description="the whole study as YAML; what looks like a secret in it is ***")
     seed = dy.Int64(description="the study's seed")
     created_at = dy.Datetime(description="when the export was made; UTC")
     project_version = dy.String(description="version of mbt-assets that made it")
@@ -100,17 +95,6 @@ def _note(cells: pl.DataFrame) -> str:
     text += f" ({others}: see the table cells)" if others else ""
     old = cells.filter((pl.col("status") == COMPLETE) & ~pl.col("is_in_marts")).height
     return text + (f"; of these, {old} have other figures than the marts show" if old else "")
-
-
-def without_secrets(value: Any, name: str = "") -> Any:
-    """A part of a study in which no key, password or login of an address stands."""
-    if isinstance(value, dict):
-        return {key: without_secrets(part, str(key)) for key, part in value.items()}
-    if isinstance(value, list):
-        return [without_secrets(part, name) for part in value]
-    if isinstance(value, str):
-        return HIDDEN if _SECRET.search(name) else _LOGIN.sub(f"{HIDDEN}@", value)
-    return value
 
 
 def cells_frame(study: Study, lake: Lake, artifacts: Artifacts, choice: Choice) -> pl.DataFrame:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,11 @@ import duckdb
 import polars as pl
 
 import sql
+from mbt_assets.exporting.aside import aside
 from mbt_assets.exporting.choice import Choice, ExportError
 from mbt_assets.exporting.copying import Copy, ExportedProvenances, transaction
 from mbt_assets.exporting.facts import Cells, ExportInfo, cells_frame, info_frame
+from mbt_assets.exporting.targets import check_target
 from mbt_assets.marts import comments
 from partitions.grid import Grid
 from partitions.study import Study
@@ -72,7 +72,7 @@ def export(
         lake: where they are.
         home: of the study.
         choice: what goes into it.
-        force: an existing file is replaced.
+        force: an export that is there already is replaced (see `check_target`).
         progress: told which partition is copied, how many were and how many there are.
 
     Raises:
@@ -85,40 +85,22 @@ def export(
             f"nothing to export: {lake.root} holds none of the chosen rows of the study {study.name}: run `mbt demo` "
             "first, or choose other tables, datasets or variants"
         )
-    working = target.parent / f".{target.name}.{uuid.uuid4().hex}.tmp"
     try:
-        working.mkdir()
-        building = working / target.name
-        with contextlib.closing(duckdb.connect(str(building), config=SETTINGS)) as connection:
-            rows, note = _fill(connection, study, lake, home, choice, progress)
-            # Closing would write what is left too, but would not say that it failed.
-            connection.execute("CHECKPOINT")
-        size = building.stat().st_size
-        check_target(target, home, force)
-        building.replace(target)
+        with aside(target) as folder:
+            building = folder / target.name
+            with contextlib.closing(duckdb.connect(str(building), config=SETTINGS)) as connection:
+                rows, note = _fill(connection, study, lake, home, choice, progress)
+                # Closing would write what is left too, but would not say that it failed.
+                connection.execute("CHECKPOINT")
+            size = building.stat().st_size
+            check_target(target, home, force)
+            building.replace(target)
     except WRITE_ERRORS as error:
         said = str(error).split("\n\nStack Trace")[0]
         raise ExportError(
             f"cannot write {target}: {said}; nothing of it was left there: free space or choose another place"
         ) from error
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
     return Exported(rows, size, note)
-
-
-def check_target(target: Path, home: Home, force: bool) -> None:
-    """See that an export may be written to a file.
-
-    Raises:
-        ExportError: it may not.
-    """
-    if target.is_dir() or not target.parent.is_dir():
-        what = "is a folder" if target.is_dir() else f"cannot be written: there is no folder {target.parent}"
-        raise ExportError(f"{target} {what}: name a file, for example results.duckdb")
-    if target.resolve() == home.warehouse.resolve():
-        raise ExportError(f"{target} is the study's warehouse, which reads the lake: name another file")
-    if target.exists() and not force:
-        raise ExportError(f"{target} is there already: name another file, or give --force to replace it")
 
 
 def _fill(

@@ -54,6 +54,12 @@ class RowFile:
             raise ImportingError(f"{path} cannot be read: give {FORMATS}")
         return cls(path, kind)
 
+    @property
+    def name(self) -> str:
+        """What the file or folder is called, also where the path says it as `.` or `..`."""
+        # Not resolved otherwise: a link is known by its own name, and may point to one that says nothing.
+        return self.path.name if self.path.name not in ("", "..") else self.path.resolve().name
+
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each row with the words that name it in messages: `line 3` of JSONL, otherwise `row 3`.
 

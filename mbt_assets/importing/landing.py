@@ -114,7 +114,7 @@ def import_rollouts(study: Study, lake: Lake, home: Home, order: Order) -> Impor
     sha256 = order.file.digest()
     reading = Reading(order.file, known, order.columns)
     frame = _frame(reading, order, claimed)
-    source = f"{IMPORTED}{order.file.path.name}:sha256:{sha256}"
+    source = f"{IMPORTED}{order.file.name}:sha256:{sha256}"
     recipe = imported_recipe(_made_with(order, sha256, reading.counts))
     inputs = {str(questions): asked.data_version}
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -156,14 +156,24 @@ def record(instance: dg.DagsterInstance, order: Order, imported: Imported) -> No
     )
 
 
-SHOWN = ("unmatched", "failed", "cut_off", "invalid", "gold_differs", "prediction_differs", "without_tokens")
+SHOWN = (
+    "unmatched",
+    "failed",
+    "cut_off",
+    "unknown_ending",
+    "invalid",
+    "answer_in_reasoning",
+    "gold_differs",
+    "prediction_differs",
+    "without_tokens",
+)
 """Counts that are shown with a partition, and kept with its rows."""
 
 
 def _made_with(order: Order, sha256: str, counts: Counts) -> dict[str, Any]:
     return {
         "source": "import",
-        "file": order.file.path.name,
+        "file": order.file.name,
         "sha256": sha256,
         "columns": dict(order.columns),
         "checkpoint": order.checkpoint,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mbt_assets.foreign_rows import Columns, Row, response_parts, whole_response
+from mbt_assets.foreign_rows import Columns, Row, known_ending, response_parts, whole_response
 from mbt_assets.importing import ImportingError
 from mbt_assets.importing.files import RowFile
 from mbt_assets.importing.matching import NoQuestion, Question, Questions, same_gold
@@ -40,7 +40,10 @@ class Counts:
         questions: ids of the questions that have a row.
         failed: rows without any response.
         cut_off: rows that the token limit ended.
+        endings: finish reasons of which it is not known what they mean, with their rows.
         invalid: rows with `valid: false`.
+        answer_in_reasoning: rows without an answer whose answer tags stand in what counts as reasoning.
+        without_think_tags: of these, responses without think tags, all of which counts as reasoning.
         gold_differs: rows whose gold answers are not ours.
         prediction_differs: rows whose predicted answer is not the one that is extracted here.
         without_tokens: rows without `completion_tokens`.
@@ -52,10 +55,18 @@ class Counts:
     questions: set[str] = field(default_factory=set)
     failed: int = 0
     cut_off: int = 0
+    endings: Counter[str] = field(default_factory=Counter)
     invalid: int = 0
+    answer_in_reasoning: int = 0
+    without_think_tags: int = 0
     gold_differs: int = 0
     prediction_differs: int = 0
     without_tokens: int = 0
+
+    @property
+    def unknown_ending(self) -> int:
+        """Rows whose finish reason is not known."""
+        return self.endings.total()
 
 
 @dataclass
@@ -174,11 +185,21 @@ class Reading:
         counts.failed += parts["error"] is not None
         counts.cut_off += parts["finish_reason"] == "length"
         counts.invalid += self._flag(row, columns, place) is False
+        self._count_reasoning(parts)
+        if parts["finish_reason"] and not known_ending(parts["finish_reason"]):
+            counts.endings[parts["finish_reason"]] += 1
         counts.without_tokens += tokens["completion_tokens"] is None
         answer, aliases = columns.text(row, "answer", place), self._aliases(row, columns, place)
         counts.gold_differs += not same_gold(question, answer, aliases)
         predicted = columns.text(row, "predicted_answer", place)
         counts.prediction_differs += predicted is not None and predicted.strip() != extract_answer(parts["content"])[0]
+
+    def _count_reasoning(self, parts: Mapping[str, Any]) -> None:
+        """Whether a row answers only where nobody looks for an answer."""
+        if extract_answer(parts["content"])[1] or not extract_answer(parts["reasoning"])[1]:
+            return
+        self.counts.answer_in_reasoning += 1
+        self.counts.without_think_tags += THINK_OPEN not in parts["response"] and THINK_CLOSE not in parts["response"]
 
     def _flag(self, row: Row, columns: Columns, place: str) -> bool | None:
         value = columns.value(row, "valid")

@@ -112,7 +112,8 @@ def kappa_of_counts(counts: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = np.trace(counts, axis1=1, axis2=2) / total
         chance = (left * right).sum(axis=1) / total**2
-        return np.where(np.isclose(chance, 1), np.nan, (observed - chance) / (1 - chance))
+        one_label = ((left + right) > 0).sum(axis=1) < 2
+        return np.where(one_label, np.nan, (observed - chance) / (1 - chance))
 
 
 def ordinal_alpha(counts: Array) -> Array:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mbt_assets.scoring.stats import Array, OfMeans
+from mbt_assets.scoring.stats import Array, Statistic
 
+MAY_LACK = 0.5
 TABLE_CELLS = 2_000_000
 """Numbers that are held at once: long traces have many paragraphs to label with."""
 
@@ -24,7 +25,7 @@ class Ratings:
 
     Attributes:
         n: items.
-        columns: one for each pair of labels that occurs: how often it does in each question.
+        columns: one for each pair of labels that occurs: how often it does in each question; NaN in one without pairs.
         cells: where each of these pairs stands in the table of labels.
         labels: how many labels there are.
     """
@@ -66,21 +67,26 @@ class Ratings:
         pairs = np.array([[place[a], place[b]] for a, b in labelled])
         found, which = np.unique(pairs, axis=0, return_inverse=True)
         names, asked = np.unique(np.array(questions), return_inverse=True)
-        counts = np.zeros((len(found), len(names)))
+        counts = np.full((len(found), len(names)), np.nan)
+        counts[:, asked[rated]] = 0.0
         np.add.at(counts, (which.ravel(), asked[rated]), 1.0)
         return cls(len(rated), list(counts), (found[:, 0], found[:, 1]), len(place))
 
-    def of_means(self, of_counts: Callable[[Array], Array]) -> OfMeans:
-        """A statistic of tables of label pairs (s × L × L), as a function of the resampled column means."""
-        scale = len(self.columns[0])
+    def statistic(self, of_counts: Callable[[Array], Array]) -> Statistic:
+        """A coefficient of tables of label pairs (s × L × L), ready to be resampled.
 
-        def statistic(*means: Array) -> Array:
+        A resample in which all labels are one and the same has no coefficient. Where a label is rare there are many of
+        these: they are left out as long as they are not the most.
+        """
+        scale = int(np.isfinite(self.columns[0]).sum())
+
+        def of_means(*means: Array) -> Array:
             shares = np.stack(means, axis=1) * scale
             step = max(1, TABLE_CELLS // self.labels**2)
             parts = [of_counts(self._tables(shares[at : at + step])) for at in range(0, len(shares), step)]
             return np.concatenate(parts)
 
-        return statistic
+        return Statistic(self.columns, of_means, may_lack=MAY_LACK)
 
     def _tables(self, counts: Array) -> Array:
         tables = np.zeros((len(counts), self.labels, self.labels))

@@ -5,15 +5,15 @@ What belongs here: resampling. All rollouts of one question stay together, so ca
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from mbt_assets.scoring.pooled import Array, Columns, Key
 
 RESAMPLES = 10_000
 SEED = 42
@@ -27,8 +27,6 @@ UNITS = 64
 # The matrix product has threads of its own: two of them at once on few cores wait for each other many times over.
 _ONE_AT_A_TIME = threading.Lock()
 
-Array = NDArray[np.float64]
-Key = bytes
 OfMeans = Callable[..., Array]
 
 
@@ -53,13 +51,30 @@ class Estimate(NamedTuple):
     interval: Interval | None
 
 
+class Statistic(NamedTuple):
+    """What is to be estimated.
+
+    Attributes:
+        columns: c columns of one value per question; NaN where it has none.
+        of_means: takes the c arrays of means, gives one array of the statistic.
+        paired: a question with a NaN anywhere counts in no mean; otherwise it counts where it has a value.
+        may_lack: share of resamples that may leave the statistic undefined (NaN) and are then left out of the
+            interval; with more of them there is none.
+    """
+
+    columns: Sequence[ArrayLike]
+    of_means: OfMeans
+    paired: bool = True
+    may_lack: float = 0.0
+
+
 class Bootstrap:
     """Percentile bootstrap with a fixed seed.
 
     A resample of n questions is the number of times that each question is drawn. These counts depend on n and the seed
     alone, so that everything measured on n questions shares them: equal inputs give equal intervals, in any order of
     calls, and many columns cost little more than one. A question without a value (NaN) is drawn like the others and
-    counts in no mean. Memory stays below about 500 MB, whatever n.
+    counts in no mean. Memory stays below about 500 MB, whatever n, as long as no statistic has thousands of columns.
 
     Args:
         resamples: Resamples to draw.
@@ -117,12 +132,12 @@ class Bootstrap:
 
     def each(self, statistics: Sequence[tuple[Sequence[ArrayLike], OfMeans]]) -> list[Interval | None]:
         """The intervals of many statistics, each as `statistic` would give it, resampled together where n is equal."""
-        return [found.interval for found in self.estimates(statistics)]
+        return [found.interval for found in self.estimates([Statistic(*request) for request in statistics])]
 
-    def estimates(self, statistics: Sequence[tuple[Sequence[ArrayLike], OfMeans]]) -> list[Estimate]:
+    def estimates(self, statistics: Sequence[Statistic]) -> list[Estimate]:
         """The values of many statistics, with the intervals that `each` would give."""
         pool: dict[Key, Array] = {}
-        tables = [Table.of(columns, pool) for columns, _ in statistics]
+        tables = [Columns.of(statistic.columns, pool, statistic.paired) for statistic in statistics]
         by_size: dict[int, list[int]] = defaultdict(list)
         for position, table in enumerate(tables):
             by_size[table.size if table.n else 0].append(position)
@@ -132,11 +147,14 @@ class Bootstrap:
             for batch in _batches(positions, tables):
                 sums = self._sums(size, {key: pool[key] for at in batch for key in tables[at].keys})
                 for at in batch:
-                    of_means = statistics[at][1]
+                    of_means = statistics[at].of_means
                     values = of_means(*tables[at].means(sums))
                     value = float(of_means(*tables[at].own_means)[0])
-                    ends = interval(values) if np.isfinite(values).all() else None
-                    found[at] = Estimate(tables[at].n, value if np.isfinite(value) else None, ends)
+                    found[at] = Estimate(
+                        tables[at].n,
+                        value if np.isfinite(value) else None,
+                        _interval_of(values, statistics[at].may_lack),
+                    )
         return found
 
     def _sums(self, n: int, columns: dict[Key, Array]) -> dict[Key, Array]:
@@ -175,55 +193,14 @@ class Bootstrap:
             yield np.bincount(picks.ravel(), minlength=count * n).astype(np.uint8).reshape(count, n)
 
 
-@dataclass(frozen=True)
-class Table:
-    """The columns of one statistic, by the keys under which they are summed.
-
-    Attributes:
-        size: questions, those without a value included.
-        n: questions with a value in every column.
-        order: keys of the statistic's columns, in their order.
-        weight: key of the column that counts the questions; None where all of them count.
-        own_means: the mean of each column over the questions that count, as arrays of one.
-    """
-
-    size: int
-    n: int
-    order: list[Key]
-    weight: Key | None
-    own_means: list[Array]
-
-    @classmethod
-    def of(cls, columns: Sequence[ArrayLike], pool: dict[Key, Array]) -> Table:
-        """Put columns into a pool, equal ones once; a question with a NaN in any of them counts in none."""
-        arrays: list[Array] = [np.asarray(column, dtype=np.float64) for column in columns]
-        missing = np.logical_or.reduce([np.isnan(array) for array in arrays])
-        absent = int(missing.sum())
-        n = len(missing) - absent
-        whole: list[Array] = [np.where(missing, 0.0, array) for array in arrays] if absent else arrays
-        return cls(
-            size=len(missing),
-            n=n,
-            order=[_pooled(array, pool) for array in whole],
-            weight=_pooled((~missing).astype(np.float64), pool) if absent else None,
-            own_means=[np.array([array[~missing].mean()]) for array in arrays] if n else [],
-        )
-
-    @property
-    def keys(self) -> list[Key]:
-        """Keys of all that is summed."""
-        return [*self.order, *([self.weight] if self.weight else [])]
-
-    def means(self, sums: dict[Key, Array]) -> list[Array]:
-        """The mean of each column in each resample; a resample without any question that counts is left out."""
-        if self.weight is None:
-            return [sums[key] / self.size for key in self.order]
-        drawn = sums[self.weight]
-        kept = drawn > 0
-        return [sums[key][kept] / drawn[kept] for key in self.order]
+def _interval_of(values: Array, may_lack: float) -> Interval | None:
+    defined = np.isfinite(values)
+    if defined.all():
+        return interval(values)
+    return interval(values[defined]) if defined.mean() >= 1 - may_lack and defined.any() else None
 
 
-def _batches(positions: list[int], tables: list[Table]) -> Iterator[list[int]]:
+def _batches(positions: list[int], tables: list[Columns]) -> Iterator[list[int]]:
     """Statistics that are resampled together: as many as have some hundred columns between them."""
     batch: list[int] = []
     keys: set[Key] = set()
@@ -235,13 +212,6 @@ def _batches(positions: list[int], tables: list[Table]) -> Iterator[list[int]]:
             batch, keys = [], set()
     if batch:
         yield batch
-
-
-def _pooled(array: Array, pool: dict[Key, Array]) -> Key:
-    """The key of an array in the pool, by its content."""
-    key = hashlib.blake2b(array.tobytes(), digest_size=16).digest()
-    pool.setdefault(key, array)
-    return key
 
 
 def _exact_in_half(column: Array) -> bool:

@@ -19,7 +19,7 @@ from duckdb.func import ARROW, SPECIAL
 from mbt_assets.scoring.aes import aes
 from mbt_assets.scoring.agreement import kappa_of_counts, mcnemar_p, ordinal_alpha
 from mbt_assets.scoring.ratings import Ratings
-from mbt_assets.scoring.stats import RESAMPLES, SEED, Array, Bootstrap, Estimate, OfMeans, itself
+from mbt_assets.scoring.stats import RESAMPLES, SEED, Array, Bootstrap, Estimate, OfMeans, Statistic, itself
 
 FUNCTIONS = (
     "bootstrap_mean",
@@ -38,6 +38,9 @@ _ESTIMATE_SQL = "STRUCT(n BIGINT, estimate DOUBLE, lo DOUBLE, hi DOUBLE)"
 _LIST_SQL = "DOUBLE[]"
 _LABELS_SQL = "VARCHAR[]"
 
+NOTHING = Statistic([np.empty(0)], itself)
+"""Of no questions: NULL."""
+
 Column: TypeAlias = "pa.ChunkedArray[Any]"
 
 
@@ -45,7 +48,8 @@ def register(connection: duckdb.DuckDBPyConnection, resamples: int = RESAMPLES, 
     """Create the functions that `sql/` uses on a connection, for as long as it is open.
 
     The `bootstrap_…` functions give an estimate, `STRUCT(n BIGINT, estimate, lo, hi DOUBLE)`: the questions that have
-    a value in every list, the figure of them (NULL where it is undefined) and its 95 % interval over questions:
+    a value in every list, the figure (NULL where it is undefined) and its 95 % interval over questions. A difference
+    is of the questions that have both values; in the others each mean is over the questions that have its value:
 
     - `bootstrap_mean(x DOUBLE[])`: mean(x).
     - `bootstrap_difference(x, x_b DOUBLE[])`: mean(x) - mean(x_b), paired.
@@ -102,18 +106,18 @@ class _Functions:
         self._bootstrap = bootstrap
 
     def mean(self, values: Column) -> pa.Array:
-        return self._statistic(itself, values)
+        return self._statistic(itself, True, values)
 
     def difference(self, own: Column, base: Column) -> pa.Array:
-        return self._statistic(np.subtract, own, base)
+        return self._statistic(np.subtract, True, own, base)
 
     def ratio(self, a: Column, b: Column) -> pa.Array:
         rows = zip(_rows(a), _rows(b), strict=True)
-        requests = [_request(itself, (own,)) if by is None else _request(_ratio, (own, by)) for own, by in rows]
+        requests = [_request(itself, False, (x,)) if by is None else _request(_ratio, False, (x, by)) for x, by in rows]
         return _structs(self._bootstrap.estimates(requests))
 
     def mqi_gain(self, level: Column, tokens: Column, base_level: Column, base_tokens: Column) -> pa.Array:
-        return self._statistic(_mqi_gain, level, tokens, base_level, base_tokens)
+        return self._statistic(_mqi_gain, False, level, tokens, base_level, base_tokens)
 
     def aes(
         self,
@@ -125,11 +129,11 @@ class _Functions:
         beta: Column,
         gamma: Column,
     ) -> pa.Array:
-        return self._statistic(aes, accuracy, tokens, base_accuracy, base_tokens, alpha, beta, gamma)
+        return self._statistic(aes, False, accuracy, tokens, base_accuracy, base_tokens, alpha, beta, gamma)
 
-    def _statistic(self, of_means: OfMeans, *columns: Column) -> pa.Array:
+    def _statistic(self, of_means: OfMeans, paired: bool, *columns: Column) -> pa.Array:
         """The statistic of each row: its lists are resampled, the numbers after them are passed on to `of_means`."""
-        requests = [_request(of_means, row) for row in zip(*map(_rows, columns), strict=True)]
+        requests = [_request(of_means, paired, row) for row in zip(*map(_rows, columns), strict=True)]
         return _structs(self._bootstrap.estimates(requests))
 
     def kappa(self, questions: Column, first: Column, second: Column) -> pa.Array:
@@ -142,18 +146,18 @@ class _Functions:
         """A coefficient of each row's label pairs; all ratings of a question are resampled together."""
         rows = zip(*(column.to_pylist() for column in columns), strict=True)
         rated = [None if None in (a, b, q) else Ratings.of(q, a, b, kind) for q, a, b in rows]
-        requests = [(item.columns, item.of_means(of_counts)) if item else ([np.empty(0)], itself) for item in rated]
+        requests = [item.statistic(of_counts) if item else NOTHING for item in rated]
         found = self._bootstrap.estimates(requests)
         return _structs(
             estimate._replace(n=item.n) if item else estimate for estimate, item in zip(found, rated, strict=True)
         )
 
 
-def _request(of_means: OfMeans, arguments: tuple[Any, ...]) -> tuple[list[Array], OfMeans]:
+def _request(of_means: OfMeans, paired: bool, arguments: tuple[Any, ...]) -> Statistic:
     if any(argument is None for argument in arguments):
-        return [np.empty(0)], of_means  # no questions: NULL
+        return NOTHING
     lists = [argument for argument in arguments if isinstance(argument, np.ndarray)]
-    return lists, lambda *means: of_means(*means, *arguments[len(lists) :])
+    return Statistic(lists, lambda *means: of_means(*means, *arguments[len(lists) :]), paired)
 
 
 def _mcnemar(b: Column, c: Column) -> pa.Array:

@@ -33,7 +33,8 @@ def mqi_phases(frame: pl.DataFrame) -> Figure:
                 bars.barh(place, cell["mqi"], 0.7, color=marks[cell["mode"]].colour, alpha=0.75, gid=gid(cell))
                 if error := spread(cell, "mqi"):
                     bars.errorbar(cell["mqi"], place, xerr=error, color=BLACK, elinewidth=0.7, fmt="none")
-        bars.set_xlim(0, highest * 1.05)
+        # Where no trace shows any level there is nothing to scale by.
+        bars.set_xlim(0, highest * 1.05 or 1)
         bars.xaxis.grid(True)
         _phases(phases, cells)
     _bottom(grid, 0, "MQI")

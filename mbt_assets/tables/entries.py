@@ -11,6 +11,7 @@ import polars as pl
 
 from mbt_assets.tables.frames import Marts, rows_of
 from mbt_assets.tables.layout import Column, Interval, Layout
+from mbt_assets.tables.marks import differs, is_partial, is_uneven
 from mbt_assets.tables.notes import notes_of
 from partitions.study import Study
 
@@ -26,7 +27,8 @@ class Entry:
         spread: its interval: `± 1.2` or `[3.4, 5.8]`; empty where it has none.
         best: no other mode of the model is better on the dataset, by the digits that are printed.
         differs: the interval of its paired difference from the base variant excludes 0.
-        partial: fewer scores than responses stand behind it.
+        partial: fewer scores than responses stand behind it, or behind what it is compared with.
+        uneven: it is of other questions than the figures that it stands beside.
         count: scores behind it; None where that is not known.
         missing: there is no figure.
     """
@@ -36,8 +38,15 @@ class Entry:
     best: bool = False
     differs: bool = False
     partial: bool = False
+    uneven: bool = False
     count: int | None = None
     missing: bool = False
+
+    @property
+    def marks(self) -> str:
+        """Its footnotes' marks."""
+        shown = {"*": self.differs, "†": self.partial, "‡": self.uneven}
+        return "".join(mark for mark, is_shown in shown.items() if is_shown)
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,7 @@ def table_of(
     study: Study,
     datasets: Sequence[str] | None = None,
     interval: Interval = Interval.half,
+    remark: str = "",
 ) -> Table:
     """A table of the paper from the marts.
 
@@ -88,6 +98,7 @@ def table_of(
         study: gives the order of datasets, models and modes.
         datasets: show only these; all of the study when None.
         interval: how intervals are written.
+        remark: what else its caption has to say.
     """
     frame = rows_of(layout, marts, study, datasets)
     shown = list(frame["dataset"].unique(maintain_order=True))
@@ -95,7 +106,8 @@ def table_of(
         _block(model, rows, layout, shown, interval)
         for (model,), rows in frame.partition_by("model", as_dict=True, maintain_order=True).items()
     ]
-    return Table(layout, shown, blocks, notes_of(layout, frame, study, interval))
+    notes = [*notes_of(layout, frame, study, interval), *([remark] if remark else [])]
+    return Table(layout, shown, blocks, notes)
 
 
 def _block(model: Any, frame: pl.DataFrame, layout: Layout, datasets: list[str], interval: Interval) -> Block:
@@ -123,15 +135,19 @@ def _best(column: Column, cells: list[dict[str, Any]]) -> set[str]:
 
 def _entry(column: Column, cell: dict[str, Any], interval: Interval) -> Entry:
     value: Any = cell.get(column.name)
-    count = cell.get(column.count)
+    name = column.counts[0]
+    count = cell.get(name)
     if is_missing(value):
         # A cell that is not there has no scores; where the counts are not at hand, nothing is said of them.
-        return Entry(MISSING, count=(count or 0) if column.count in cell else None, missing=True)
-    partial = count is not None and count < (cell.get("n_rollouts") or 0)
-    low, high = (cell.get(f"{column.tested}_difference_{end}") for end in ("lo", "hi"))
-    # A base variant has no row among the tests.
-    differs = low is not None and high is not None and (low > 0 or high < 0)
-    return Entry(number(value, column), _spread(column, cell, interval), False, differs, partial, count)
+        return Entry(MISSING, count=(count or 0) if name in cell else None, missing=True)
+    return Entry(
+        number(value, column),
+        _spread(column, cell, interval),
+        differs=differs(column, cell),
+        partial=is_partial(column, cell),
+        uneven=is_uneven(column, cell),
+        count=count,
+    )
 
 
 def _spread(column: Column, cell: dict[str, Any], interval: Interval) -> str:

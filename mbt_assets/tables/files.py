@@ -25,6 +25,7 @@ def write_tables(
     formats: Sequence[Format],
     datasets: Sequence[str] | None = None,
     interval: Interval = Interval.half,
+    remark: str = "",
 ) -> Iterator[Path]:
     """Write tables, one file per table and format, and say which as they are there.
 
@@ -36,10 +37,11 @@ def write_tables(
         formats: of the files.
         datasets: show only these; all of the study when None.
         interval: how intervals are written; the CSV has both ends anyway.
+        remark: what else the captions have to say.
     """
     for name in tables:
         layout = LAYOUTS[name]
-        table = table_of(layout, marts, study, datasets, interval)
+        table = table_of(layout, marts, study, datasets, interval, remark)
         texts = {
             Format.md: lambda table=table: render.markdown(table),
             Format.latex: lambda table=table: render.latex(table),
@@ -56,6 +58,7 @@ def write_figures(
     tables: Sequence[str],
     formats: Sequence[str],
     datasets: Sequence[str] | None = None,
+    remark: str = "",
 ) -> Iterator[Path]:
     """Write the figures that go with some tables, and a page with their captions; the arguments are as above.
 
@@ -72,7 +75,8 @@ def write_figures(
             yield replaced(folder / f"{drawing.name}.{format}", content)
         if files:
             shown = f"![{drawing.title}]({drawing.name}.{next(iter(files))})"
-            page.append(f"## {drawing.title}\n\n{shown}\n\n{render.markdown_text(caption(drawing, data, study))}\n")
+            text = " ".join(filter(None, [caption(drawing, data, study), remark]))
+            page.append(f"## {drawing.title}\n\n{shown}\n\n{render.markdown_text(text)}\n")
     if page:
         yield replaced(folder / CAPTIONS, "\n".join(page).encode())
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import duckdb
 import polars as pl
 
-from mbt_assets.tables.layout import LAYOUTS, Layout
+from mbt_assets.tables.layout import LAYOUTS, TOKENS, Layout
+from mbt_assets.tables.marks import BASE
 from partitions.grid import Grid
 from partitions.study import Study, split_variant
 from resources import warehouse
@@ -16,6 +17,7 @@ from resources import warehouse
 CELL = ["dataset", "variant"]
 REPLIES = ("n_scored", "n_unparseable", "n_failed", "n_too_long")
 """What can become of a judge's reply; the sum of those that a mart has is how many it was asked for."""
+COUNTS = ("n_questions", "n_rollouts", "n_answers", TOKENS, "n_verdicts", "n_scored")
 QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 
 # Lengths are counted in bins first, so that memory does not grow with the rollouts: bins of one token up to 256, and
@@ -59,17 +61,22 @@ def read_marts(connection: duckdb.DuckDBPyConnection, layouts: Sequence[str], le
         layouts: names of the tables.
         lengths: whether to look at every rollout's length too.
     """
-    names = dict.fromkeys(["main_results", *(LAYOUTS[name].mart for name in layouts), "significance"])
-    frames = {name: warehouse.query(connection, f"SELECT * FROM {name}") for name in names}
+    frames = {name: warehouse.query(connection, f"SELECT * FROM {name}") for name in marts_of(layouts)}
     return Marts(frames, warehouse.query(connection, LENGTHS) if lengths else None)
+
+
+def marts_of(layouts: Sequence[str]) -> list[str]:
+    """The marts that some tables are made from: beside their own, that with the counts and that with the tests."""
+    return list(dict.fromkeys(["main_results", *(LAYOUTS[name].mart for name in layouts), "significance"]))
 
 
 def rows_of(layout: Layout, marts: Marts, study: Study, datasets: Sequence[str] | None = None) -> pl.DataFrame:
     """Every column of a table's mart, and the tests of its figures, for each cell of the study in the study's order.
 
     A cell that the mart has no row of has one here, with nothing in it. Of several judges the primary one is taken,
-    and of several tiers `all`. `n_rollouts` are the responses that were asked for, `n_answers` those that came. A
-    tested metric m adds m_difference with its ends, m_mcnemar_p and m_n_questions.
+    and of several tiers `all`. `n_rollouts` are the responses that were asked for, `n_answers` those that came,
+    `most_questions` the most that a cell of the dataset has, and `base_n_…` the counts of the model's base. A tested
+    metric m adds m_difference with its ends, m_mcnemar_p and m_n_questions.
 
     Args:
         layout: of the table.
@@ -83,11 +90,13 @@ def rows_of(layout: Layout, marts: Marts, study: Study, datasets: Sequence[str] 
             *CELL,
             "n_questions",
             "n_rollouts",
+            # A mart that an older version made does not count them.
+            *([TOKENS] if TOKENS in marts.frames["main_results"].columns else []),
             n_answers=pl.col("n_rollouts") - pl.col("n_failed"),
             verdicts="n_verdicts",
         )
         frame = frame.join(counts, on=CELL, how="left")
-    frame = _counted(layout, frame)
+    frame = _with_base(_counted(layout, frame))
     if "significance" in marts.frames:
         for metric in layout.tests:
             frame = frame.join(_tests(marts.frames["significance"], metric), on=CELL, how="left")
@@ -113,6 +122,16 @@ def _counted(layout: Layout, frame: pl.DataFrame) -> pl.DataFrame:
         asked = [name for name in REPLIES if name in frame.columns]
         return frame.with_columns(n_rollouts=pl.sum_horizontal(asked))
     return frame
+
+
+def _with_base(frame: pl.DataFrame) -> pl.DataFrame:
+    """With the counts of each cell's base variant, and the most questions that a cell of its dataset has."""
+    counts = [name for name in COUNTS if name in frame.columns]
+    base = frame.filter(mode="base").select("dataset", "model", *(pl.col(name).alias(BASE + name) for name in counts))
+    frame = frame.join(base, on=["dataset", "model"], how="left", maintain_order="left")
+    if "n_questions" not in counts:
+        return frame
+    return frame.with_columns(most_questions=pl.col("n_questions").max().over("dataset"))
 
 
 def cells_of(study: Study, datasets: Sequence[str] | None = None) -> pl.DataFrame:

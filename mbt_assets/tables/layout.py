@@ -26,7 +26,8 @@ class Column:
         decimals: digits after the point.
         scale: what the mart's value is multiplied by: 100 for a share that is shown in percent.
         better: whether more or less of it is better; without it none is the best.
-        count: the column that says how many scores stand behind it.
+        counts: the columns that say how many scores stand behind it; the first is printed where it is missing.
+        relative: whether it is measured against the base variant's figures.
         tested: its metric in the mart `significance`, where it is tested against the base variant.
         interval: what its interval's columns are called, without `_lo` and `_hi`; empty where it shows none.
     """
@@ -37,7 +38,8 @@ class Column:
     decimals: int = 1
     scale: float = 1.0
     better: Literal["more", "less", ""] = ""
-    count: str = "n_answers"
+    counts: tuple[str, ...] = ("n_answers",)
+    relative: bool = False
     tested: str = ""
     interval: str | None = None
 
@@ -74,6 +76,8 @@ class Layout:
         return [column.tested for column in self.columns if column.tested]
 
 
+TOKENS = "n_tokens"
+"""Counts the responses whose tokens are known: an imported response may come without them."""
 PHASES = ("understanding and filtering", "planning", "execution and monitoring", "self-correction", "verification")
 
 LAYOUTS = {
@@ -89,9 +93,14 @@ LAYOUTS = {
                 Column("exact_match", "EM", scale=100, better="more", tested="exact_match"),
                 Column("f1", "F1", scale=100, better="more"),
                 Column(
-                    "judge_accuracy", "Judge", scale=100, better="more", count="n_verdicts", tested="judge_accuracy"
+                    "judge_accuracy",
+                    "Judge",
+                    scale=100,
+                    better="more",
+                    counts=("n_verdicts",),
+                    tested="judge_accuracy",
                 ),
-                Column("mean_tokens", "Tokens", better="less", tested="mean_tokens"),
+                Column("mean_tokens", "Tokens", better="less", counts=(TOKENS,), tested="mean_tokens"),
             ),
         ),
         Layout(
@@ -101,10 +110,27 @@ LAYOUTS = {
             "ΔL: tokens saved and ΔA: exact match gained, in percent of the base variant's. AES: Accuracy-Efficiency "
             "Score, AES (judge): the same with judged accuracy.",
             (
-                Column("delta_tokens", "ΔL", scale=100, better="more", interval=""),
-                Column("delta_accuracy", "ΔA", scale=100, better="more", interval=""),
-                Column("aes", "AES", decimals=2, better="more", tested="aes", interval="aes_difference"),
-                Column("aes_judge", "AES (judge)", decimals=2, better="more", count="n_verdicts", interval=""),
+                Column("delta_tokens", "ΔL", "", 1, 100, "more", (TOKENS,), relative=True, interval=""),
+                Column("delta_accuracy", "ΔA", "", 1, 100, "more", relative=True, interval=""),
+                Column(
+                    "aes",
+                    "AES",
+                    decimals=2,
+                    better="more",
+                    counts=("n_answers", TOKENS),
+                    relative=True,
+                    tested="aes",
+                    interval="aes_difference",
+                ),
+                Column(
+                    "aes_judge",
+                    "AES (judge)",
+                    decimals=2,
+                    better="more",
+                    counts=("n_verdicts", TOKENS),
+                    relative=True,
+                    interval="",
+                ),
             ),
         ),
         Layout(
@@ -115,11 +141,11 @@ LAYOUTS = {
             "R: regulation, the harmonic mean of 1 − ρ and 1 − δ. R′: R with lengths measured against the base "
             "variant's. NR: traces that never derive the answer, in percent.",
             (
-                Column("arrival", "ρ", decimals=3, better="less", count="n_scored"),
-                Column("redundancy", "δ", decimals=3, better="less", count="n_scored"),
-                Column("regulation", "R", "$R$", 3, better="more", count="n_scored", tested="regulation"),
-                Column("regulation_la", "R′", "$R'$", 3, better="more", count="n_scored"),
-                Column("never_reached_rate", "NR", scale=100, better="less", count="n_scored"),
+                Column("arrival", "ρ", decimals=3, better="less", counts=("n_scored",)),
+                Column("redundancy", "δ", decimals=3, better="less", counts=("n_scored",)),
+                Column("regulation", "R", "$R$", 3, better="more", counts=("n_scored",), tested="regulation"),
+                Column("regulation_la", "R′", "$R'$", 3, better="more", counts=("n_scored",), relative=True),
+                Column("never_reached_rate", "NR", scale=100, better="less", counts=("n_scored",)),
             ),
         ),
         Layout(
@@ -129,10 +155,18 @@ LAYOUTS = {
             "L_obs: mean observed level, 0 to 5. MQI: L_obs × base tokens / tokens. P1 to P5: percent of the traces "
             f"that show a phase: {', '.join(f'{i} {phase}' for i, phase in enumerate(PHASES, 1))}.",
             (
-                Column("l_obs", "L_obs", r"$L_{\mathrm{obs}}$", 2, better="more", count="n_scored", tested="l_obs"),
-                Column("mqi", "MQI", decimals=2, better="more", count="n_scored", tested="mqi"),
+                Column("l_obs", "L_obs", r"$L_{\mathrm{obs}}$", 2, better="more", counts=("n_scored",), tested="l_obs"),
+                Column(
+                    "mqi",
+                    "MQI",
+                    decimals=2,
+                    better="more",
+                    counts=("n_scored", TOKENS),
+                    relative=True,
+                    tested="mqi",
+                ),
                 *(
-                    Column(f"phase_{i}", f"P{i}", decimals=0, scale=100, count="n_scored", interval="")
+                    Column(f"phase_{i}", f"P{i}", decimals=0, scale=100, counts=("n_scored",), interval="")
                     for i in range(1, 6)
                 ),
             ),

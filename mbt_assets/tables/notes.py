@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
-from mbt_assets.tables.layout import Interval, Layout
+from mbt_assets.tables.layout import TOKENS, Interval, Layout
+from mbt_assets.tables.marks import covers_less, is_uneven, short_counts
 from partitions.study import Study
 
 CAVEATS = {
@@ -40,7 +43,7 @@ def notes_of(layout: Layout, frame: pl.DataFrame, study: Study, interval: Interv
         notes.append(f"Judge: {study.judges[0]}.")
     if layout.name == "aes":
         notes.append(_weights(study))
-    notes += [*_marks(layout, frame), *_partial(layout, frame), *_missing(layout, frame)]
+    notes += [*_marks(layout, frame), *_partial(layout, frame), *_uneven(layout, frame), *_missing(layout, frame)]
     return [note for note in [*notes, caveat_of(study)] if note]
 
 
@@ -90,16 +93,45 @@ def _partial(layout: Layout, frame: pl.DataFrame) -> list[str]:
     """Which cells have a figure with fewer scores behind it than responses were asked for."""
     found: dict[str, None] = {}
     for column in layout.columns:
-        if not {column.count, "n_rollouts"} <= set(frame.columns):
-            continue
-        few = frame.filter(pl.col(column.name).is_not_null(), pl.col(column.count) < pl.col("n_rollouts"))
-        for row in few.rows(named=True):
-            said = f"{row['dataset']} {row['model']} {row['mode']} {row[column.count]} of {row['n_rollouts']}"
-            found[f"{said}{' judged' if column.count != 'n_answers' else ''}"] = None
+        for row in frame.drop_nulls(column.name).rows(named=True):
+            for name in short_counts(column, row):
+                # A response that never came has no tokens either: that is said once.
+                if name != TOKENS or row[name] != row.get("n_answers"):
+                    found[f"{_cell(row)} {row[name]} of {row['n_rollouts']}{_counted(name)}"] = None
     if not found:
         return []
-    more = f" and {len(found) - LISTED} more (see the CSV)" if len(found) > LISTED else ""
-    return [f"† fewer scores than responses: {', '.join(list(found)[:LISTED])}{more}."]
+    return [
+        "† fewer scores than responses stand behind the figure, or behind the base's that it is compared with: "
+        f"{_first(list(found))}."
+    ]
+
+
+def _uneven(layout: Layout, frame: pl.DataFrame) -> list[str]:
+    """Which cells cover fewer questions than others, where a figure is marked for that."""
+    cells = frame.rows(named=True)
+    shown = ((column, cell) for cell in cells for column in layout.columns if cell[column.name] is not None)
+    marked = any(is_uneven(column, cell) for column, cell in shown)
+    few = [f"{_cell(cell)} {cell['n_questions']} of {cell['most_questions']}" for cell in cells if covers_less(cell)]
+    if not marked or not few:
+        return []
+    return [
+        "‡ compares different questions: the cell, or the base that it is compared with, covers only a part of those "
+        f"that other cells of the dataset cover: {_first(few)}."
+    ]
+
+
+def _cell(row: dict[str, Any]) -> str:
+    return f"{row['dataset']} {row['model']} {row['mode']}"
+
+
+def _counted(name: str) -> str:
+    """What a count is of, where that is not simply the responses that came."""
+    return {"n_answers": "", TOKENS: " with known tokens"}.get(name, " judged")
+
+
+def _first(cells: list[str]) -> str:
+    more = f" and {len(cells) - LISTED} more (see the CSV)" if len(cells) > LISTED else ""
+    return f"{', '.join(cells[:LISTED])}{more}"
 
 
 def _missing(layout: Layout, frame: pl.DataFrame) -> list[str]:

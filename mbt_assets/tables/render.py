@@ -27,6 +27,7 @@ LATEX = {
     "±": r"$\pm$",
     "×": r"$\times$",
     "†": r"$^{\dagger}$",
+    "‡": r"$^{\ddagger}$",
     "–": "--",
     MINUS: "$-$",
     "′": r"$'$",
@@ -34,7 +35,7 @@ LATEX = {
     **{letter: f"$\\{name}$" for letter, name in zip("αβγδρ", ("alpha", "beta", "gamma", "delta", "rho"), strict=True)},
 }
 """Characters that LaTeX takes for something else, or that its fonts may lack."""
-MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~&])")
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~&$])")
 
 
 class Format(StrEnum):
@@ -92,12 +93,8 @@ def _markdown_rows(table: Table, datasets: Sequence[str], prefixes: Sequence[str
 
 def _markdown_entry(entry: Entry) -> str:
     estimate = f"**{entry.text}**" if entry.best else entry.text
-    star = r"\*" if entry.differs else ""
-    return " ".join(filter(None, [estimate + star + _dagger(entry), markdown_text(entry.spread), _count(entry)]))
-
-
-def _dagger(entry: Entry) -> str:
-    return "†" if entry.partial else ""
+    parts = [estimate + markdown_text(entry.marks), markdown_text(entry.spread), _count(entry)]
+    return " ".join(filter(None, parts))
 
 
 def _count(entry: Entry) -> str:
@@ -112,7 +109,7 @@ def latex(table: Table) -> str:
 
 def _latex_entry(entry: Entry) -> str:
     number = _latex_number(entry.text)
-    marks = ("*" if entry.differs else "") + (r"\dagger" if entry.partial else "")
+    marks = entry.marks.replace("†", r"\dagger").replace("‡", r"\ddagger")
     spread = rf"\,{{\scriptsize {_latex_number(entry.spread)}}}" if entry.spread else ""
     count = rf"\,{{\scriptsize {_count(entry)}}}" if _count(entry) else ""
     return (rf"\textbf{{{number}}}" if entry.best else number) + (f"$^{{{marks}}}$" if marks else "") + spread + count

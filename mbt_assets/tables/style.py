@@ -43,6 +43,8 @@ RC: Any = {
     "svg.fonttype": "path",
     # Names of an SVG's parts are random without a salt.
     "svg.hashsalt": "mbt",
+    # A name may hold dollar signs: it is no formula.
+    "text.parse_math": False,
 }
 PNG_DPI = 200
 

@@ -107,6 +107,7 @@ request as (
         asset,
         generator,
         error is not null as failed,
+        error is null as has_tokens,
         finish_reason,
         attempts,
         length_retries,
@@ -126,6 +127,7 @@ request as (
         asset,
         judge as generator,
         status = 'failed' as failed,
+        status != 'failed' and attempts > 0 as has_tokens,
         judge_finish_reason as finish_reason,
         attempts,
         judge_length_retries as length_retries,
@@ -140,11 +142,11 @@ request as (
     from judged
 ),
 
--- A row that no request was sent for, and a failed request, have no tokens and cost nothing.
+-- A profile that no judge was asked for, and a failed request, have no tokens and cost nothing.
 billed as (
     select
         *,
-        attempts > 0 and not failed and (prompt_tokens is null or completion_tokens is null) as uncounted,
+        has_tokens and (prompt_tokens is null or completion_tokens is null) as uncounted,
         coalesce(prompt_tokens, 0) as prompt,
         coalesce(cached_tokens, 0) as cached,
         coalesce(completion_tokens, 0) + coalesce(discarded_tokens, 0) as written,

@@ -40,8 +40,11 @@
 -- estimate pass_32: chance that 32 of the rollouts, drawn at random, hold an exact match
 -- estimate pass_64: chance that 64 of the rollouts, drawn at random, hold an exact match
 -- column n_failed: rollouts whose request failed
+-- column n_tokens: responses whose tokens are known, behind mean_tokens
 -- column n_verdicts: scored verdicts behind judge_accuracy
 -- column n_hits: scored hits behind answer_hit_rate
+-- column n_unparseable: replies of the primary judge that did not parse, over all four scores
+-- column n_judge_failed: requests to the primary judge that failed, over all four scores
 select
     cell_metrics.dataset,
     variants.model,
@@ -137,8 +140,11 @@ select
     cell_metrics.pass_64_lo,
     cell_metrics.pass_64_hi,
     cell_metrics.n_failed,
+    cell_metrics.n_tokens,
     cell_metrics.n_verdicts,
-    cell_metrics.n_hits
+    cell_metrics.n_hits,
+    cell_metrics.n_unparseable,
+    cell_metrics.n_judge_failed
 from cell_metrics
 inner join variants on cell_metrics.variant = variants.variant
 order by cell_metrics.dataset, cell_metrics.variant

@@ -1,7 +1,7 @@
 -- Metacognitive Quality Index of every cell, by judge and difficulty tier: MQI = mean(L_obs) * T_b / T, with T the mean
 -- response tokens of the cell and T_b those of the base variant of the same model on the same dataset. Tier `all` is
 -- the cell; in the rows of a tier L_obs, T and T_b are those of the questions of that tier. Means are over questions.
--- In the interval of mqi T_b is a constant, and T is that of the questions with a scored trace.
+-- L_obs is of the questions with a scored trace, T of all; in the interval of mqi T_b is a constant.
 -- A cell or tier that was not judged has its row, with NULLs and n_scored 0.
 -- grain: dataset, variant, judge, tier
 -- inputs: cell_metrics, cell_estimates, variants, settings

@@ -1,8 +1,9 @@
 -- Is a variant different from the base variant of the same model on the same dataset? One row per cell and metric.
 -- Differences are variant - base, over the questions that both have a value for (a question's value is the mean over
 -- its rollouts), with the 95 % interval of the paired bootstrap. McNemar's test is for the two rates: a question counts
--- as right where more than half of its rollouts are. Judged metrics are those of the primary judge; aes and mqi are
--- differences of the cell's figure (the base's AES is 0). A cell without pairs has its row, with NULLs.
+-- as right where more than half of its rollouts are. Judged metrics are those of the primary judge. aes and mqi are
+-- differences of the cells' own figures (the base's AES is 0), each mean over the questions that have its value, in the
+-- same resamples. A cell without pairs has its row, with NULLs and the reason.
 -- grain: dataset, variant, metric
 -- inputs: cell_metrics, cell_estimates, variants, settings
 -- column dataset: dataset of the cell
@@ -11,7 +12,7 @@
 -- column variant: model__mode
 -- column base_variant: the variant that it is compared with
 -- column metric: exact_match, judge_accuracy, mean_tokens, regulation, l_obs, aes or mqi
--- column n_questions: paired questions
+-- column n_questions: questions that both have a value for
 -- estimate difference: variant - base, in the metric's unit
 -- column b: questions that the base is right on and the variant is not; NULL where the metric is no rate
 -- column c: questions that the variant is right on and the base is not
@@ -42,13 +43,18 @@ paired as (
         own.by_question as scores,
         base.by_question as base_scores,
         case
-            when base.measure is null then 'the base variant has no cell on this dataset'
+            when base_cell.variant is null then 'the base variant has no cell on this dataset'
             when base.questions_digest != own.questions_digest then 'the base variant was scored on other questions'
+            when own.by_question is null and own.measure = 'mean_tokens' then 'no response tokens are known'
             when own.by_question is null then 'there are no scores'
+            when base.by_question is null and own.measure = 'mean_tokens'
+                then 'no response tokens of the base variant are known'
             when base.by_question is null then 'there are no scores of the base variant'
         end as reason
     from own
     inner join variants on own.variant = variants.variant and variants.variant != variants.base_variant
+    left join cell_metrics as base_cell
+        on own.dataset = base_cell.dataset and variants.base_variant = base_cell.variant
     left join own as base
         on
             own.dataset = base.dataset
@@ -76,7 +82,7 @@ tokens as (
     where measure = 'mean_tokens'
 ),
 
--- The metrics that are made of two, of the questions that have both.
+-- The metrics that are made of two.
 composite as (
     select
         paired.dataset,
@@ -123,8 +129,8 @@ tested as (
         measure as metric,
         reason,
         figures,
-        len(list_filter(rates, lambda pair: pair[1] <= 0.5 and pair[2] > 0.5)) as b,
-        len(list_filter(rates, lambda pair: pair[1] > 0.5 and pair[2] <= 0.5)) as c
+        if(figures is null, null, len(list_filter(rates, lambda pair: pair[1] <= 0.5 and pair[2] > 0.5))) as b,
+        if(figures is null, null, len(list_filter(rates, lambda pair: pair[1] > 0.5 and pair[2] <= 0.5))) as c
     from single
     union all by name
     select *

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,9 @@ import polars as pl
 import pytest
 import yaml
 from PIL import Image
+
+from partitions.grid import Node
+from resources.lake import Lake
 
 ALL = [f"{table}.{ending}" for table in ("main", "aes", "rrp", "mqi") for ending in ("md", "tex", "csv")]
 # Of the teacher's base variant there is no AES to draw.
@@ -85,6 +89,23 @@ def test_files_of_an_earlier_run_are_replaced_as_a_whole(small, tmp_path):
         assert reader.read() == "old", "who reads the old file goes on reading it"
     assert before.read_text().startswith("dataset,model,mode,variant,")
     assert written(tmp_path) == ["aes.csv", "aes.md", "aes.tex"]
+
+
+def test_outdated_numbers_are_told_on_the_screen_and_below_each_table(small, made, tmp_path):
+    platform, _ = made
+    shutil.copytree(platform.home.root, tmp_path / "home")
+    lake = Lake(tmp_path / "home" / "small" / "lake")
+    node = Node("validation_rollouts", "wide|rule-teacher__base")
+    lake.write(node, lake.read(node).with_columns(response=pl.lit("another")), lake.stored(node).provenance)
+    result = small("-o", str(tmp_path / "out"), "--only", "main", "--figures", "svg", home=tmp_path / "home")
+    assert result.returncode == 0, result.stderr
+    (said,) = result.stderr.splitlines()
+    assert said == (
+        "Outdated numbers: 2 of 2 marts (main_results, significance) are not up to date: 1 cell "
+        "(wide|rule-teacher__base) changed since; `mbt demo` makes them anew, or materialize what is stale in the UI."
+    )
+    for file in ("main.md", "main.tex", "figures.md"):
+        assert "Outdated numbers: 2 of 2 marts" in (tmp_path / "out" / file).read_text()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from mbt_assets import recipes
 from mbt_assets.identities import request_identity, server_settings
 from mbt_assets.scoring import answers, traces
 from partitions.grid import Grid
-from partitions.study import PathSource, Price, RemoteServer
+from partitions.model_sources import PathSource, RemoteServer
+from partitions.study import Price
 from partitions.study_file import load_study, parse_study
 
 PAPER = load_study("paper")

@@ -61,6 +61,17 @@ def take_in(platform):
 
 
 @pytest.fixture
+def mean_exact_match(platform):
+    """Scores the cell as it is now by the real asset; gives its mean exact match."""
+
+    def mean_exact_match():
+        assert make(platform, "answer_scores", CELL).success
+        return platform.artifacts.lake.read(Node("answer_scores", CELL))["exact_match"].mean()
+
+    return mean_exact_match
+
+
+@pytest.fixture
 def stored_rows(platform):
     """The rows of a cell, with the number of the question that each is of."""
 

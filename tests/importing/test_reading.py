@@ -1,6 +1,7 @@
 """What is made of a file's rows: which question, which parts, what is counted, what is refused."""
 
 import json
+from pathlib import Path
 
 import datasets
 import polars as pl
@@ -93,6 +94,62 @@ def test_tokens_and_endings_are_taken_where_they_are_given(tmp_path, questions, 
     assert stored_rows()["completion_tokens"].to_list() == [40, 41, 42, None, *range(44, 52)]
     assert imported.counts.without_tokens == 1
     assert imported.counts.cut_off == 0, "its own word wins over valid"
+
+
+def test_the_token_limit_is_known_by_its_other_names_and_unknown_endings_are_counted(
+    tmp_path, questions, take_in, stored_rows
+):
+    said = ["length", "max_tokens", "MAX_TOKENS", "FinishReason.MAX_TOKENS", "max-length", "MAX_NEW_TOKENS"]
+    said += ["stop", "end_turn", "tired", "tired", "</s>", ""]
+    rows = [
+        {"question_id": question["question_id"], "response": "r", "finish_reason": reason}
+        for question, reason in zip(questions, said, strict=True)
+    ]
+    counts = take_in(write_jsonl(tmp_path / "rows.jsonl", rows)).counts
+    assert stored_rows()["finish_reason"].to_list() == ["length"] * 6 + said[6:11] + ["stop"]
+    assert (counts.cut_off, counts.unknown_ending, dict(counts.endings)) == (6, 3, {"tired": 2, "</s>": 1})
+
+
+def test_answers_that_stand_in_the_reasoning_alone_are_counted(tmp_path, questions, take_in):
+    tags = "<answer>a</answer>"
+    responses = [tags, f"<think> {tags}", f"<think> {tags} </think>", f"{tags} </think> {tags}", "r", f"<think> {tags}"]
+    rows = [
+        {"question_id": question["question_id"], "response": response}
+        for question, response in zip(questions, responses, strict=False)
+    ]
+    rows.append({"question_id": questions[6]["question_id"], "response": tags, "reasoning_trace": ""})
+    counts = take_in(write_jsonl(tmp_path / "rows.jsonl", rows)).counts
+    assert (counts.answer_in_reasoning, counts.without_think_tags) == (4, 1)
+
+
+def test_responses_without_reasoning_are_scored_once_they_are_said_to_be_content(
+    tmp_path, questions, take_in, mean_exact_match
+):
+    rows = [{"question_id": q["question_id"], "response": f"So: <answer>{q['answer']}</answer>"} for q in questions]
+    file = write_jsonl(tmp_path / "rows.jsonl", rows)
+    emptied = write_jsonl(tmp_path / "emptied.jsonl", [row | {"reasoning_trace": ""} for row in rows])
+    for path, columns, em in (
+        (file, {}, 0.0),
+        (file, {"response": "", "content": "response"}, 1.0),
+        (emptied, {}, 1.0),
+    ):
+        take_in(path, columns=columns, replace=True)
+        assert mean_exact_match() == em
+
+
+def test_a_folder_keeps_its_name_wherever_one_stands(tmp_path, questions, take_in, monkeypatch):
+    folder = write_dataset(tmp_path / "results", reference_rows(questions))
+    (folder / "inner").mkdir()
+    (tmp_path / "mine").symlink_to(folder)
+    for place, path, name in (
+        (folder, ".", "results"),
+        (folder / "inner", "..", "results"),
+        (tmp_path, "mine", "mine"),
+    ):
+        monkeypatch.chdir(place)
+        provenance = take_in(Path(path), replace=True).stored.provenance
+        assert provenance.source.startswith(f"imported:{name}:sha256:")
+        assert provenance.recipe["file"] == name
 
 
 def test_parts_stand_for_a_response_that_is_not_there(tmp_path, questions, take_in, stored_rows):
@@ -262,6 +319,8 @@ def test_lines_that_are_no_rows_are_refused_with_their_number(tmp_path, question
         ({"predicted_answer": 3}, "line 4: predicted_answer should be text"),
         ({"completion_tokens": -1}, "line 4: completion_tokens is -1, and should be a whole number from 0"),
         ({"finish_reason": 3}, "line 4: finish_reason should be text"),
+        ({"rollout_id": 10**30}, "line 4: rollout_id is 1"),
+        ({"completion_tokens": 10**19}, "and should be a whole number from 0 to 9223372036854775807"),
     ],
 )
 def test_a_value_of_another_kind_is_refused_with_its_row(tmp_path, questions, refused, change, why):

@@ -9,7 +9,7 @@ from judged_cell import TASKS
 
 from mbt_assets.scoring import rrp
 from mbt_assets.scoring.forms import CHOICE_REGEX, JSON_SCHEMA
-from partitions.study import RulesServer
+from partitions.model_sources import RulesServer
 from resources.tables import JUDGED_TABLES
 
 ABOUT_THE_REQUEST = ("judge", "judge_", "reply", "prompt_digest", "attempts", "reasks", "failure")

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from math import isnan
+
+import numpy as np
 import pytest
 
-from mbt_assets.scoring.agreement import agreement, cohen_kappa, krippendorff_alpha, mcnemar_p
+from mbt_assets.scoring.agreement import (
+    agreement,
+    cohen_kappa,
+    kappa_of_counts,
+    krippendorff_alpha,
+    mcnemar_p,
+    ordinal_alpha,
+)
 from mbt_assets.scoring.ratings import Ratings
+from mbt_assets.scoring.stats import Bootstrap
 
 
 def test_mcnemar_is_exact_for_few_discordant_questions():
@@ -37,6 +48,21 @@ def test_kappa_of_the_textbook_table():
     assert cohen_kappa(first, second) == pytest.approx(0.4)
 
 
+def test_kappa_of_a_label_that_is_very_rare():
+    counts = np.array([[[236_999, 0], [0, 1]], [[237_000, 0], [0, 0]]], dtype=float)
+    assert kappa_of_counts(counts)[0] == 1.0
+    assert isnan(kappa_of_counts(counts)[1])
+
+
+def test_the_interval_of_kappa_does_without_questions_that_have_no_pair():
+    # 10 pairs among 200 questions, half of them A and half B: a few resamples have none, or one label alone.
+    labels = [None] * 190 + ["1", "2"] * 5
+    ratings = Ratings.of([f"q{i}" for i in range(200)], labels, labels)
+    found = Bootstrap(500).estimates([ratings.statistic(ordinal_alpha)])[0]
+    assert (found.n, found.value) == (10, 1.0)
+    assert found.interval == (1.0, 1.0)
+
+
 def test_kappa_at_its_ends():
     assert cohen_kappa([0, 1, 2], [0, 1, 2]) == 1.0
     assert cohen_kappa([0, 1], [1, 0]) == -1.0
@@ -64,8 +90,9 @@ def test_alpha_at_its_ends():
 def test_ratings_are_counted_by_question():
     ratings = Ratings.of(["q2", "q1", "q1", "q3"], ["A", "A", "B", None], ["A", "B", "B", "A"])
     assert (ratings.n, ratings.labels) == (3, 2)
-    # One column for each pair that occurs, A/A, A/B and B/B; its values are those of q1, q2 and q3.
-    assert [list(column) for column in ratings.columns] == [[0, 1, 0], [1, 0, 0], [1, 0, 0]]
+    # One column for each pair that occurs, A/A, A/B and B/B; its values are those of q1 and q2. q3 has no pair.
+    assert [list(column[:2]) for column in ratings.columns] == [[0, 1], [1, 0], [1, 0]]
+    assert all(isnan(column[2]) for column in ratings.columns)
     assert Ratings.of(["q1"], [None], ["A"]) is None
     with pytest.raises(ValueError, match="got 1, 2 and 1"):
         Ratings.of(["q1"], ["A", "B"], ["A"])

@@ -58,9 +58,17 @@ def test_what_was_not_scored_has_its_row_without_a_figure(lake, cell, asked):
 def test_levels_per_token_are_a_ratio_of_means(lake, cell, asked):
     lake.answers(cell(BASE, completion_tokens=[100, 300, 200, 400]))
     lake.judged("mqi_scores", cell(BASE, l_obs=[4, 2]))
-    # Of the questions with a level: mean 3 over mean 200 tokens; by rollout 4/100 and 2/300.
-    assert of(lake, "l_obs_per_mean_token")["estimate"] == pytest.approx(0.015)
+    # The mean level 3 over the mean 250 tokens of all; by rollout 4/100 and 2/300.
+    assert of(lake, "l_obs_per_mean_token")["estimate"] == pytest.approx(0.012)
     assert of(lake, "l_obs_per_token")["estimate"] == pytest.approx((4 / 100 + 2 / 300) / 2)
+
+
+def test_a_trace_of_unknown_length_is_counted_as_what_it_is(lake, cell, asked):
+    lake.answers(cell(BASE, exact_match=[1.0, 1.0]))
+    statuses = cell(BASE, status=["unparseable", "failed"])
+    lake.judged("rrp_scores", statuses)
+    row = of(lake, "sentences")
+    assert (row["estimate"], row["n_scored"], row["n_unparseable"], row["n_failed"]) == (None, 0, 1, 1)
 
 
 @pytest.mark.parametrize("n", [16, 40])

@@ -146,3 +146,9 @@ def test_cells_are_kept_apart_and_give_the_same_alone(lake, cell):
     lake.answers(second)
     alone = lake.mart("cell_metrics")
     assert alone.equals(together.filter(dataset="toy", variant="small__mbt-r"))
+
+
+def test_tokens_that_the_server_did_not_count_are_missing_from_their_mean(lake, cell):
+    lake.answers(cell("small__base", exact_match=[1.0, 1.0, 0.0], completion_tokens=[100, None, 300]))
+    row = lake.row("main_results", variant="small__base")
+    assert (row["mean_tokens"], row["n_tokens"], row["n_rollouts"]) == (200.0, 2, 3)

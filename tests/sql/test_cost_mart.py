@@ -180,3 +180,10 @@ def test_the_teacher_s_work_stands_under_the_teacher(lake, cost):
     assert (gold["variant"], gold["mode"], gold["seconds"], gold["total_cost"]) == ("big__base", "base", 0.25, 0.0023)
     # The traces are both of the variant that they were put under here.
     assert rows["rewritten_traces", "big"]["total_cost"] == pytest.approx(0.0046)
+
+
+def test_rows_that_were_made_elsewhere_have_no_cost_where_their_tokens_are_not_known(lake, cost):
+    lake.prices(**DOLLARS)
+    lake.put("validation_rollouts", [{**ROLLOUT, "attempts": 0, "prompt_tokens": None, "completion_tokens": None}])
+    row = cost()["validation_rollouts", "small"]
+    assert (row["n_requests"], row["n_uncounted"], row["cost"], row["total_cost"]) == (0, 1, None, None)

@@ -69,3 +69,19 @@ def test_replies_that_were_asked_for_again_are_counted(lake, cell):
     lake.answers(cell(BASE, exact_match=[1.0] * 2))
     lake.judged("answer_hits", cell(BASE, answer_hit=[1.0, 0.0], reasks=[2, 0]))
     assert row(lake, "answer_hits")["n_reasks"] == 2
+
+
+def test_a_trace_that_nobody_was_asked_about_says_nothing_of_the_judge(lake, cell):
+    lake.answers(cell(BASE, exact_match=[1.0] * 4))
+    empty = {"attempts": 0, "answer_paragraph": 0, "regulation": 0.0}
+    judged = [
+        [{"variant": BASE, "question_id": "q1", "judge": judge, **empty} for judge in ("ann", "bob")],
+        [{"variant": BASE, "question_id": "q2", "status": "unparseable"}],
+        [{"variant": BASE, "question_id": "q3", "answer_paragraph": 1}],
+        [{"variant": BASE, "question_id": "q3", "judge": "bob", "answer_paragraph": 2}],
+        [{"variant": BASE, "question_id": "q4", "status": "failed", "attempts": 0}],
+    ]
+    lake.judged("rrp_scores", *judged)
+    ann, bob = row(lake, "rrp_scores"), row(lake, "rrp_scores", "bob")
+    assert (ann["n_replies"], ann["n_scored"], ann["n_failed"], ann["parse_failure_rate"]) == (2, 1, 1, 0.5)
+    assert (bob["n_both"], bob["agreement"]) == (1, 0.0)

@@ -158,3 +158,21 @@ def test_judge_quality(lake, cell):
     assert (hits["parse_failure_rate"], hits["n_scored"], hits["n_em"], hits["em_agreement"]) == (1.0, 0, 0, None)
     unasked = rows["rrp_scores", "ann"]
     assert (unasked["n_replies"], unasked["parse_failure_rate"]) == (0, None)
+
+
+def test_the_interval_of_mqi_is_of_the_figure_that_it_stands_beside(lake, cell):
+    # Two of ten responses are very long, and their traces were not scored: T is of all of them.
+    base = cell(BASE, completion_tokens=[1000] * 10)
+    tuned = cell(TUNED, completion_tokens=[100] * 8 + [5000] * 2)
+    lake.answers(base, tuned)
+    refused = [
+        {"variant": TUNED, "question_id": "q9", "status": "unparseable"},
+        {"variant": TUNED, "question_id": "q10", "status": "failed"},
+    ]
+    lake.judged("mqi_scores", cell(BASE, l_obs=[2] * 10), cell(TUNED, l_obs=[3, 4] * 4), refused)
+    row = lake.mart("mqi").filter(variant=TUNED, tier="all").row(0, named=True)
+    # mean level 3.5, T = (8 * 100 + 2 * 5000) / 10 = 1080
+    assert row["mqi"] == pytest.approx(3.5 * 1000 / 1080)
+    assert row["mqi_lo"] <= row["mqi"] <= row["mqi_hi"]
+    difference = lake.mart("significance").filter(variant=TUNED, metric="mqi").row(0, named=True)
+    assert difference["difference"] == pytest.approx(row["mqi"] - 2)

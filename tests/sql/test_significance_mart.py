@@ -95,3 +95,27 @@ def test_cells_without_pairs_have_rows_of_nulls_and_the_base_none(lake, cell):
     assert table["n_questions"].to_list() == [0] * 7
     for name in ("difference", "difference_lo", "b", "c", "mcnemar_p"):
         assert table[name].null_count() == 7
+
+
+def test_what_has_no_difference_says_why(lake, cell):
+    lake.answers(
+        [{"variant": BASE, "question_id": "q1", "exact_match": 1.0}],
+        [{"variant": TUNED, "question_id": "q2", "exact_match": 1.0, "completion_tokens": None}],
+    )
+    lake.judged("judge_verdicts", [{"variant": TUNED, "question_id": "q2", "judge_correct": 1.0}])
+    rows = by_metric(lake)
+    reasons = {
+        "exact_match": "no question has a value of both",
+        "judge_accuracy": "there are no scores of the base variant",
+        "mean_tokens": "no response tokens are known",
+        "aes": "no response tokens are known",
+        "regulation": "there are no scores",
+    }
+    assert {metric: rows[metric]["reason"] for metric in reasons} == reasons
+    for metric in reasons:
+        assert (rows[metric]["n_questions"], rows[metric]["difference"], rows[metric]["b"]) == (0, None, None)
+
+
+def test_a_cell_whose_base_was_never_run_says_so(lake, cell):
+    lake.answers(cell(TUNED, exact_match=[1.0]))
+    assert by_metric(lake)["exact_match"]["reason"] == "the base variant has no cell on this dataset"

@@ -35,7 +35,7 @@ COLUMNS = {
     "mqi": ["l_obs", "mqi", *(f"phase_{i}" for i in range(1, 6))],
 }
 COUNTS = {
-    "main_results": {"n_questions": 8, "n_rollouts": 8, "n_failed": 0, "n_verdicts": 8},
+    "main_results": {"n_questions": 8, "n_rollouts": 8, "n_failed": 0, "n_tokens": 8, "n_verdicts": 8},
     "aes": {},
     "rrp_profile": {"n_scored": 8, "n_unparseable": 0, "n_failed": 0},
     "mqi": {"n_scored": 8, "n_unparseable": 0, "n_failed": 0},

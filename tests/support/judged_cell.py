@@ -9,7 +9,7 @@ from small import SMALL
 from jobs.runner import QUIET
 from mbt_assets.definitions import Platform
 from partitions.grid import Node
-from partitions.study import RemoteServer
+from partitions.model_sources import RemoteServer
 from resources.tables import JUDGED_TABLES
 
 CELL = "trails|rule-teacher__base"

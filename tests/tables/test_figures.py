@@ -14,7 +14,7 @@ from PIL import Image
 from mbt_assets.tables.figures import DRAWINGS, caption, data_of, drawings_of, drawn
 from mbt_assets.tables.frames import Marts
 from mbt_assets.tables.sizes import parameters, places
-from mbt_assets.tables.style import marks_of
+from mbt_assets.tables.style import marks_of, styled
 from partitions.modes import MODES
 from partitions.study_file import load_study
 
@@ -78,8 +78,6 @@ def test_a_figure_gives_the_same_bytes_every_time(svg):
 
 def test_no_letter_is_smaller_than_seven_points(marts, study):
     with mpl.rc_context():
-        from mbt_assets.tables.style import styled
-
         for drawing in DRAWINGS.values():
             with styled():
                 figure = drawing.draw(data_of(drawing, marts, study))
@@ -128,6 +126,34 @@ def test_a_picture_of_the_embedded_study_says_what_it_is():
     drawing = DRAWINGS["response_tokens"]
     said = texts(drawn(drawing, data_of(drawing, marts, study), study, ["svg"])["svg"])
     assert "study embedded: shows that the platform works, no benchmark result" in said
+
+
+def test_dollar_signs_in_names_are_no_formula(marts, study):
+    """In titles, legends and tick labels: some that no formula can be read from, and some that one can."""
+    odd = {STUDENT: "a$_$b", "teacher": "m_$x$_a", "tr_ails": "d$_$", "wi&de": "$e$"}
+    models = {odd.get(name, name): model for name, model in study.models.items()}
+    datasets = {odd[name]: dataset for name, dataset in study.datasets.items()}
+    study = study.model_copy(update={"models": models, "datasets": datasets, "teacher": "m_$x$_a"})
+    renamed = pl.col("dataset", "variant", "^model$").str.replace_many(list(odd), list(odd.values()))
+    frames = {name: frame.with_columns(renamed) for name, frame in marts.frames.items()}
+    odd_marts = Marts(frames, marts.lengths.with_columns(renamed))
+    shown = {}
+    for name, drawing in DRAWINGS.items():
+        data = data_of(drawing, odd_marts, study)
+        shown[name] = set(texts(drawn(drawing, data, study, ["svg"])["svg"]))
+        with styled():
+            assert not any(text.get_parse_math() for text in drawing.draw(data).findobj(mpl.text.Text))
+    assert {"d$_$", "$e$", "m_$x$_a"} <= shown["accuracy_tokens"]
+    assert {"d$_$", "a$_$b", "m_$x$_a"} <= shown["mqi_phases"]
+    assert {"d$_$", "a$_$b"} <= shown["aes_by_model"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_mqi_of_nothing_but_zeros_is_drawn(marts, study):
+    zeros = marts.frames["mqi"].with_columns(pl.col("mqi", "mqi_lo", "mqi_hi") * 0)
+    drawing = DRAWINGS["mqi_phases"]
+    data = data_of(drawing, Marts(marts.frames | {"mqi": zeros}), study)
+    assert cells_in(drawn(drawing, data, study, ["svg"])["svg"])
 
 
 def test_every_mode_of_the_paper_looks_different():

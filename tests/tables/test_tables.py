@@ -6,6 +6,7 @@ import duckdb
 import polars as pl
 import pytest
 from hand_marts import STUDENT, mart, point
+from hand_marts import tested as differences
 from pylatexenc.latexwalker import LatexWalker
 
 from mbt_assets.tables import render
@@ -83,11 +84,73 @@ def test_the_notes_say_how_the_numbers_came_about(marts, study):
     assert "Means over n questions: tr_ails 8, wi&de 8." in said
     assert "Intervals: 95 % percentile bootstrap over questions, 200 resamples; ± is half the width." in said
     assert "Judge: judge_%." in said
-    assert f"† fewer scores than responses: tr_ails {STUDENT} mbt-s 7 of 8 judged." in said
+    assert (
+        "† fewer scores than responses stand behind the figure, or behind the base's that it is compared with: "
+        f"tr_ails {STUDENT} mbt-s 7 of 8 judged."
+    ) in said
     said = " ".join(table_of(LAYOUTS["aes"], marts, study, interval=Interval.none).notes)
     assert "; the base variant has an exact match of 0 (1 cell)." in said
     assert "Intervals" not in said
     assert "no benchmark results" not in said
+
+
+def of_two(study, changes, layout="main", **significance):
+    """A table of one dataset, of a base and one variant whose counts the test is about."""
+    figures = {"exact_match": point(0.5), "mean_tokens": point(50.0)}
+    gained = {"delta_tokens": point(0.5), "delta_accuracy": point(-0.25), "aes": point(0.1)}
+    modes = ("base", "mbt-s")
+    main = [("tr_ails", STUDENT, mode, figures | changes.get(mode, {})) for mode in modes]
+    aes = [("tr_ails", STUDENT, mode, gained) for mode in modes]
+    frames = {"main_results": mart("main_results", *main), "aes": mart("aes", *aes)} | significance
+    return table_of(LAYOUTS[layout], Marts(frames), study, ["tr_ails"])
+
+
+def marks_in(table):
+    """The marks of each of the student's entries, by mode."""
+    (block,) = [block for block in table.blocks if block.model == STUDENT]
+    return {row.mode: [entry.marks for entry in row.entries] for row in block.rows}
+
+
+def test_tokens_that_few_responses_have_are_marked_and_so_is_what_is_compared_with_them(study):
+    few = {"base": {"n_tokens": 4}}
+    tests = differences(("tr_ails", "mbt-s", "mean_tokens", (-9.0, -10.0, -8.0)))
+    main, aes = (of_two(study, few, layout, significance=tests) for layout in ("main", "aes"))
+    assert (marks_in(main)["base"], marks_in(main)["mbt-s"]) == (["", "", "", "†"], ["", "", "", "*†"])
+    # Tokens are in ΔL and AES, and not in ΔA.
+    assert marks_in(aes)["base"] == marks_in(aes)["mbt-s"] == ["†", "", "†", ""]
+    for table in (main, aes):
+        assert any(note.endswith(f": tr_ails {STUDENT} base 4 of 8 with known tokens.") for note in table.notes)
+    assert marks_in(of_two(study, {"mbt-s": {"n_tokens": 4}}, "aes"))["base"] == ["", "", "", ""]
+
+
+def test_a_response_that_never_came_is_told_once(study):
+    (said,) = [n for n in of_two(study, {"base": {"n_failed": 2, "n_tokens": 6}}).notes if n.startswith("†")]
+    assert said.endswith(f"compared with: tr_ails {STUDENT} base 6 of 8.")
+
+
+def test_a_cell_of_fewer_questions_than_others_is_marked(study):
+    few = {"mbt-s": {"n_questions": 5}}
+    for layout in ("main", "aes"):
+        table = of_two(study, few, layout)
+        assert set(marks_in(table)["base"]) == {""}
+        assert marks_in(table)["mbt-s"][0] == "‡"
+        (said,) = [note for note in table.notes if note.startswith("‡")]
+        assert said.endswith(f"cover: tr_ails {STUDENT} mbt-s 5 of 8.")
+    assert "**50.0**‡ ± 0.0" in render.markdown(of_two(study, few))
+    assert r"\textbf{50.0}$^{\ddagger}$" in render.latex(of_two(study, few))
+
+
+def test_what_is_compared_with_a_base_of_fewer_questions_is_marked(study):
+    few = {"base": {"n_questions": 5}}
+    assert marks_in(of_two(study, few))["mbt-s"] == ["", "", "", ""]
+    assert marks_in(of_two(study, few, "aes"))["mbt-s"] == ["‡", "‡", "‡", ""]
+    assert not [note for note in of_two(study, {}).notes if note[0] in "†‡"]
+
+
+def test_marts_of_an_older_version_do_not_count_tokens(marts, study):
+    frames = marts.frames | {"main_results": marts.frames["main_results"].drop("n_tokens")}
+    for layout in LAYOUTS.values():
+        assert table_of(layout, Marts(frames), study).blocks
 
 
 def test_many_cells_with_few_scores_are_counted(study):
@@ -157,6 +220,10 @@ def test_a_negative_number_has_a_minus_and_zero_none(study):
     lines = render.latex(table).splitlines()
     assert r"base & \textbf{0.0} & -- & -- & -- \\" in lines
     assert r"mbt-s & $-$25.0 & -- & -- & -- \\" in lines
+
+
+def test_markdown_takes_no_name_for_a_formula():
+    assert render.markdown_text("a$_$b") == r"a\$\_\$b"
 
 
 def test_html_is_escaped(marts, study):
