@@ -376,9 +376,10 @@ def test_a_lake_in_an_object_store_is_exported_likewise(made, exported, tmp_path
     try:
         host, port = server.get_host_and_port()
         options = {"key": "test", "secret": "test", "endpoint_url": f"http://{host}:{port}"}
-        lake = Lake("s3://bucket/lake", **options)
-        lake.root.fs.mkdir("bucket")
-        lake.root.fs.put(made[0].artifacts.lake.root.path, "bucket/lake", recursive=True)
+        # A name of its own: the buckets of this server are those of every other one in the process.
+        lake = Lake("s3://exported/lake", **options)
+        lake.root.fs.mkdir("exported")
+        lake.root.fs.put(made[0].artifacts.lake.root.path, "exported/lake", recursive=True)
         done = export(tmp_path / "x.duckdb", made[0].study, lake, made[0].home, Choice())
     finally:
         server.stop()
