@@ -5,11 +5,11 @@ from typing import Any
 
 import dagster as dg
 
-from jobs.plan import CELL_ASSETS, FINAL_ASSETS, final_nodes, slice_of, units
+from jobs.plan import FINAL_ASSETS, final_nodes, slice_of, units
 from jobs.runner import Build, Report, Runner
 from mbt_assets.stage import FORCE_TAG, note_process
 from partitions.axes import Axes
-from partitions.grid import Grid
+from partitions.grid import CELL_ASSETS, Grid
 from resources.artifacts import Artifacts
 from resources.home import Home
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from partitions.grid import CELL_FIGURES, MARTS, WHOLE, Grid, Node, split_key
+from partitions.grid import CELL_ASSETS, CELL_FIGURES, MARTS, WHOLE, Grid, Node, split_key
 
-CELL_ASSETS = ("validation_rollouts", *CELL_FIGURES)
 FINAL_ASSETS = (*MARTS, "warehouse", "report")
 
 

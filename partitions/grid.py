@@ -20,6 +20,8 @@ RETESTS = "judge_retests"
 """A sample of what the judges scored, judged a second time."""
 CELL_FIGURES = (*SCORES, RETESTS, *CELL_SQL)
 """What marts are made from; they show the cells that there are."""
+CELL_ASSETS = ("validation_rollouts", *CELL_FIGURES)
+"""What one cell consists of."""
 TRAINED_TABLES = {"sft": "sft_checkpoints", "grpo": "grpo_checkpoints"}
 """For each kind of mode that trains, the table of what it makes."""
 WHOLE = ""

@@ -15,7 +15,7 @@ import duckdb
 import polars as pl
 from dagster_duckdb import DuckDBResource
 
-from partitions.grid import CELL_FIGURES, Grid
+from partitions.grid import CELL_ASSETS, Grid
 from partitions.study import Study
 from resources.lake import Lake
 from resources.provenance import VIEW as PROVENANCE_VIEW
@@ -27,8 +27,6 @@ from resources.tables import LAKE_TABLES, TABLES, Table
 
 Comment = tuple[str, dict[str, str]]
 """A table's description, and that of each of its columns."""
-CELL_TABLES = ("validation_rollouts", *CELL_FIGURES)
-"""Tables of what one cell consists of."""
 READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
 
 
@@ -59,7 +57,7 @@ def attach_lake(
             lake.ensure_schema(table, schema.create_empty())
     for table in tables:
         source = f"read_parquet({quoted(lake.glob(table))}, union_by_name = true, hive_partitioning = false)"
-        chosen = _rows_of_study(Grid(study), table, without if table in CELL_TABLES else ())
+        chosen = _rows_of_study(Grid(study), table, without if table in CELL_ASSETS else ())
         connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM {source}{chosen}")
     for name, frame in study_frames(study).items():
         connection.register(f"{name}_frame", frame)

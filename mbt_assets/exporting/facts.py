@@ -19,7 +19,7 @@ from mbt_assets.exporting.redaction import without_secrets
 from mbt_assets.registry import mixed_cells
 from mbt_assets.staleness import Standing, assess
 from mbt_assets.training_notes import git_commit
-from partitions.grid import CELL_FIGURES, Grid, Node, split_key
+from partitions.grid import CELL_ASSETS, Grid, Node, split_key
 from partitions.study import Study
 from resources.artifacts import Artifacts
 from resources.lake import Lake
@@ -27,7 +27,6 @@ from resources.study_frames import frame_of
 from resources.tables import LAKE_TABLES
 
 COMPLETE, RESCORING = "complete", "being re-scored"
-CELL_TABLES = ("validation_rollouts", *CELL_FIGURES)
 
 
 class ExportInfo(dy.Schema):
@@ -118,7 +117,7 @@ def _cell_rows(
     marts = lake.stored(Node("main_results"))
     shown = marts.provenance.inputs if marts else {}
     for key in keys:
-        own = [standings[node] for node in (Node(table, key) for table in CELL_TABLES) if node in standings]
+        own = [standings[node] for node in (Node(table, key) for table in CELL_ASSETS) if node in standings]
         worst = next((s for state in ("missing", "stale") for s in own if s.state == state), None)
         status, reason = (worst.state, worst.reason) if worst else (COMPLETE, None)
         if key in mixed:

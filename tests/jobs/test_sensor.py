@@ -12,13 +12,13 @@ from folders import write_checkpoint, write_weights
 from small import SMALL, run
 from ticks import Daemon
 
-from jobs.plan import CELL_ASSETS, final_nodes, slice_of, units
+from jobs.plan import final_nodes, slice_of, units
 from jobs.sensors import TARGET_TAG
 from mbt_assets.cli.instance import open_instance
 from mbt_assets.definitions import build_platform
 from mbt_assets.stage import FORCE_TAG
 from mbt_assets.staleness import assess
-from partitions.grid import Node
+from partitions.grid import CELL_ASSETS, Node
 from partitions.study_file import parse_study
 from resources import warehouse
 from resources.home import Home
