@@ -42,4 +42,6 @@ def _report(instance: dg.DagsterInstance, run_id: str) -> str:
     gone = f"its process {pid} on {host} is gone without a word (killed, out of memory, or the machine went down)"
     told = f"run {run_id[:8]} is {'canceled' if canceled else 'failed'}: {gone}"
     (instance.report_run_canceled if canceled else instance.report_run_failed)(run, told)
+    # Its places in pools; without a daemon nobody else would ever free them.
+    instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     return told

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from jobs.jobs import REGISTER_BASE, REGISTER_CHECKPOINT, SCORE_CELL
+from jobs.left_pods import remove_left_pods
 from jobs.lost_runs import fail_lost_runs
 from jobs.plan import CELL_ASSETS, FINAL_ASSETS, unit_of
 from jobs.rescore import Decision, History, Limits, Standing, decide
@@ -134,11 +135,11 @@ def lost_runs_sensor() -> dg.SensorDefinition:
         minimum_interval_seconds=60,
         description=(
             "Reports as failed the runs whose process was killed: they would show as running, take a slot, and hold "
-            "the marts back for ever. It sees those of its own machine."
+            "the marts back for ever. It sees those of its own machine. On a cluster it removes what ended runs left."
         ),
     )
     def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        told = fail_lost_runs(context.instance)
+        told = [*fail_lost_runs(context.instance), *remove_left_pods(context.instance)]
         for line in told:
             context.log.warning(line)
         return dg.SkipReason("; ".join(told) or "every run of this machine has its process")

@@ -15,17 +15,16 @@ from jobs.jobs import RESCORE_JOBS, asset_jobs, slice_jobs
 from jobs.sensors import lost_runs_sensor, marts_sensor, rescore_sensor
 from jobs.standings import Standings
 from mbt_assets import marts, models, questions, report, retests, rollouts, scores, traces, training, training_sets
+from mbt_assets.placement import placement
 from mbt_assets.published import or_published
 from mbt_assets.stage import lake_asset
 from partitions.axes import Axes
 from partitions.study import Study
 from partitions.study_file import load_study
 from resources.artifacts import Artifacts
-from resources.compute import LocalCompute
 from resources.home import Home
 from resources.lake import Lake
 from resources.lake_io import LakeIOManager
-from resources.servers import ModelServers
 
 # Data versions, pools and Pipes internals are beta in the pinned Dagster; a warning per run helps nobody.
 for category in (dg.BetaWarning, dg.PreviewWarning):
@@ -54,6 +53,7 @@ class Platform:
     artifacts: Artifacts
     assets: list[dg.AssetsDefinition]
     resources: dict[str, Any]
+    executor: dg.ExecutorDefinition
 
     def definitions(self) -> dg.Definitions:
         """The graph as Dagster loads it."""
@@ -68,8 +68,7 @@ class Platform:
                 lost_runs_sensor(),
             ],
             resources=self.resources,
-            # A step is short beside the import of a fresh process; GPU work runs in payload processes anyway.
-            executor=dg.in_process_executor,
+            executor=self.executor,
         )
 
 
@@ -86,16 +85,17 @@ def build_platform(study: Study | None = None, home: Home | None = None, **resou
     axes = Axes(study)
     lake = Lake(home.lake)
     artifacts = Artifacts(lake, home)
+    where = placement(study, home)
     standard = {
         "lake": LakeIOManager(lake),
         "artifacts": artifacts,
         "home": home,
-        "servers": ModelServers(home),
-        "compute": LocalCompute(home.logs),
+        "servers": where.servers,
+        "compute": where.compute,
     }
-    assets = [lake_asset(axes, or_published(stage)) for stage in STAGES]
-    assets += [marts.warehouse_asset(axes), report.report_asset(axes)]
-    return Platform(study, axes, home, artifacts, assets, {**standard, **resources})
+    assets = [lake_asset(axes, or_published(stage), where.op_tags) for stage in STAGES]
+    assets += [asset(axes, where.op_tags) for asset in (marts.warehouse_asset, report.report_asset)]
+    return Platform(study, axes, home, artifacts, assets, {**standard, **resources}, where.executor)
 
 
 def build_defs(study: Study | None = None, home: Home | None = None, **resources: Any) -> dg.Definitions:

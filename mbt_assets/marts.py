@@ -12,7 +12,7 @@ import polars as pl
 import sql
 from mbt_assets.registry import check_landing, mixed_cells
 from mbt_assets.scoring import udfs
-from mbt_assets.stage import OWNERS, Stage, StageSpec, provenance_of, when_updated
+from mbt_assets.stage import OWNERS, OpTags, Stage, StageSpec, no_tags, provenance_of, when_updated
 from mbt_assets.tables.attachments import attachments
 from partitions.axes import Axes
 from partitions.grid import MARTS, Node
@@ -20,6 +20,7 @@ from partitions.study import Study
 from resources import warehouse
 from resources.artifacts import Artifacts
 from resources.lake import Lake, Stored
+from resources.lake_in_duckdb import steadily
 from resources.tables import LAKE_TABLES, SQL_TABLES, TABLES
 
 
@@ -90,8 +91,9 @@ def _mart(stage: Stage) -> pl.DataFrame:
     if mixed:
         # Each table would show another checkpoint: rather none, until the re-score is through.
         stage.context.log.warning("%s leaves out cells that are being re-scored: %s", stage.node, ", ".join(mixed))
-    with sql_over(stage.lake, stage.study, tables_of(mart), mixed) as connection:
-        frame = connection.sql(mart.statement).pl()
+    tables = tables_of(mart)
+    with sql_over(stage.lake, stage.study, tables, mixed) as connection:
+        frame = steadily(stage.lake, lambda: connection.sql(mart.statement).pl(), tables)
     stage.note(**attachments(stage.node.asset, frame, stage.study))
     return frame
 
@@ -117,7 +119,7 @@ def build_warehouse(lake: Lake, artifacts: Artifacts, study: Study) -> dict[str,
     return warehouse.build(artifacts.files["warehouse"], lake, study, comments(), views)
 
 
-def warehouse_asset(axes: Axes) -> dg.AssetsDefinition:
+def warehouse_asset(axes: Axes, op_tags: OpTags = no_tags) -> dg.AssetsDefinition:
     """The asset of the warehouse file."""
     study = axes.grid.study
 
@@ -130,6 +132,7 @@ def warehouse_asset(axes: Axes) -> dg.AssetsDefinition:
         description="mbt.duckdb: views of every lake table and mart; deleted and rebuilt at any time.",
         automation_condition=when_updated(*MARTS),
         required_resource_keys={"artifacts"},
+        op_tags=op_tags("warehouse"),
     )
     def built(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         artifacts: Artifacts = context.resources.artifacts

@@ -18,7 +18,7 @@ from partitions.model_sources import EmbeddedSource, HubSource, PathSource, Rule
 from partitions.modes import MODES
 from partitions.study import variant
 from resources.checkpoints import CheckpointError, current_digest, made_once
-from resources.compute import RESULT_FILE
+from resources.launching import RESULT_FILE
 from resources.tables import BaseModels, Checkpoints
 
 
@@ -45,7 +45,8 @@ def _made_student(stage: Stage, spec: dict[str, Any]) -> Weights:
 
     def make(working: Path) -> dict[str, Any]:
         payload_spec = {**spec, "out_dir": str(working), "seed": stage.study.seed}
-        return stage.compute.run(stage.context, "make_student", payload_spec)
+        needs = stage.study.models[stage.model].compute
+        return stage.compute.run(stage.context, "make_student", payload_spec, needs=needs)
 
     folder, result = made_once(folder, make, stage.context.log.info, force=stage.force)
     stage.context.log.info("%s: %s", stage.node, "made" if result else f"{folder} was there already")

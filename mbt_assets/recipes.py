@@ -201,7 +201,7 @@ def _trained(study: Study, key: str, trainer: Literal["sft", "grpo"]) -> Recipe:
     if training.accelerate:
         made_with["accelerate_file"] = _accelerate_state(training.accelerate)
         # Each one is a process with a batch of its own.
-        made_with["gpus"] = study.models[split_variant(key)[0]].compute.gpus
+        made_with["gpus"] = study.models[split_variant(key)[0]].compute.training_gpus
     return made_with | {"seed": study.seed, "version": STAGE_VERSIONS[trainer]}
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import jinja2
 import yaml
 from markupsafe import Markup
 
-from mbt_assets.stage import OWNERS, provenance_of, when_updated
+from mbt_assets.stage import OWNERS, OpTags, no_tags, provenance_of, when_updated
 from mbt_assets.tables.entries import table_of
 from mbt_assets.tables.figures import DRAWINGS, Drawing, caption, data_of, drawn
 from mbt_assets.tables.frames import LENGTHS, Marts
@@ -25,6 +26,7 @@ from partitions.study import Study
 from resources import warehouse
 from resources.artifacts import Artifacts
 from resources.lake import Stored
+from resources.lake_in_duckdb import steadily
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -74,7 +76,12 @@ def _inline(svg: str, name: str) -> Markup:
     return Markup(re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", body))
 
 
-def report_asset(axes: Axes) -> dg.AssetsDefinition:
+def _all_marts(connection: duckdb.DuckDBPyConnection) -> Marts:
+    frames = {mart: warehouse.query(connection, f"SELECT * FROM {mart}") for mart in MARTS}
+    return Marts(frames, warehouse.query(connection, LENGTHS))
+
+
+def report_asset(axes: Axes, op_tags: OpTags = no_tags) -> dg.AssetsDefinition:
     """The asset of the report file."""
     study = axes.grid.study
 
@@ -87,13 +94,13 @@ def report_asset(axes: Axes) -> dg.AssetsDefinition:
         description="One self-contained HTML file: the paper's tables and figures, the marts, settings, digests.",
         automation_condition=when_updated("warehouse"),
         required_resource_keys={"artifacts"},
+        op_tags=op_tags("report"),
     )
     def written(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         artifacts: Artifacts = context.resources.artifacts
         provenance = provenance_of(artifacts, study, Node("report"), context.run_id)
         with warehouse.reading(artifacts.files["warehouse"], artifacts.lake) as connection:
-            frames = {mart: warehouse.query(connection, f"SELECT * FROM {mart}") for mart in MARTS}
-            marts = Marts(frames, warehouse.query(connection, LENGTHS))
+            marts = steadily(artifacts.lake, lambda: _all_marts(connection))
         stored = {mart: artifacts.stored(Node(mart)) for mart in MARTS}
         text = render(study, marts, {mart: s.data_version for mart, s in stored.items() if s})
         target = artifacts.files["report"]
@@ -101,7 +108,7 @@ def report_asset(axes: Axes) -> dg.AssetsDefinition:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(target)
         version = hashlib.sha256(text.encode()).hexdigest()
-        artifacts.record("report", Stored(version, len(frames), provenance))
+        artifacts.record("report", Stored(version, len(marts.frames), provenance))
         return dg.MaterializeResult(
             metadata={"path": dg.MetadataValue.path(str(target)), "bytes": len(text)},
             data_version=dg.DataVersion(version),

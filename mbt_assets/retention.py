@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
-from upath import UPath
 
 from mbt_assets.training_notes import PROVENANCE_FILE
 from partitions.grid import RETESTS, SCORES, Node
@@ -83,9 +82,10 @@ def references(home: Home) -> set[str]:
 
 def lakes(home: Home) -> Iterator[Lake]:
     """The lakes of all studies that share this home's checkpoints."""
-    here = UPath(home.lake)
-    yield Lake(home.lake)
-    others = home.root.glob("*/lake") if here == UPath(home.folder / "lake") else here.parent.iterdir()
+    lake = Lake(home.lake)
+    here = lake.root
+    yield lake
+    others = home.root.glob("*/lake") if home.lake == str(home.folder / "lake") else here.parent.iterdir()
     for folder in others:
         if str(folder) != str(here) and folder.is_dir():
             yield Lake(str(folder))

@@ -14,10 +14,10 @@ from partitions.axes import Axes
 from partitions.grid import CELL_FIGURES, MARTS, WHOLE, Grid, Node, split_key
 from partitions.study import Study, split_variant
 from resources.artifacts import Artifacts
-from resources.compute import LocalCompute
 from resources.home import Home
 from resources.lake import FAILED_CHECK, Lake, LakeError, Provenance, checked, rows_digest
 from resources.lake_io import PROVENANCE_METADATA
+from resources.launching import PayloadRunner
 from resources.processes import this_process
 from resources.servers import ModelServers
 from resources.tables import TABLES
@@ -29,6 +29,8 @@ FORCE_TAG = "mbt/force"
 """Tag of a run (`true`) that uses no reply and no checkpoint of an earlier one again."""
 PROCESS_TAG = "mbt/process"
 """Tag of a run: host, id and start of the process that it runs in, and the run itself, with `/` between them."""
+OpTags = Callable[[str], Mapping[str, Any]]
+"""Gives the tags of an asset's op: what a cluster gives its steps."""
 Figures = Callable[[pl.DataFrame], Mapping[str, float | int | None]]
 
 
@@ -77,7 +79,7 @@ class Stage:
     lake: Lake
     home: Home
     servers: ModelServers
-    compute: LocalCompute
+    compute: PayloadRunner
     notes: dict[str, Any] = field(default_factory=dict)
     force: bool = False
 
@@ -164,6 +166,11 @@ def when_updated(*parents: str) -> dg.AutomationCondition:
     return updated.since(settled) & ~condition.any_deps_in_progress() & ~under_way
 
 
+def no_tags(asset: str) -> Mapping[str, Any]:
+    """Of an op that runs anywhere."""
+    return {}
+
+
 def note_process(instance: dg.DagsterInstance, run_id: str) -> None:
     """Tag a run with the process that it runs in, by which `jobs.lost_runs` tells later whether it still can.
 
@@ -202,8 +209,14 @@ def provenance_of(artifacts: Artifacts, study: Study, node: Node, run_id: str) -
     return Provenance(fingerprint(made_with, inputs), made_with, inputs, run_id, now)
 
 
-def lake_asset(axes: Axes, spec: StageSpec) -> dg.AssetsDefinition:
-    """The Dagster asset of a stage whose rows go to the lake."""
+def lake_asset(axes: Axes, spec: StageSpec, op_tags: OpTags = no_tags) -> dg.AssetsDefinition:
+    """The Dagster asset of a stage whose rows go to the lake.
+
+    Args:
+        axes: the study's partitions.
+        spec: the stage.
+        op_tags: tags of an asset's op: what a cluster gives its steps.
+    """
     study = axes.grid.study
 
     @dg.asset(
@@ -220,6 +233,7 @@ def lake_asset(axes: Axes, spec: StageSpec) -> dg.AssetsDefinition:
         automation_condition=spec.automation,
         io_manager_key="lake",
         required_resource_keys=RESOURCES - {"lake"},
+        op_tags=op_tags(spec.name),
         check_specs=[_stored_check(spec.name), *(_check_spec(study, spec.name, check) for check in spec.checks)],
     )
     def made(context: dg.AssetExecutionContext) -> Iterator[Any]:

@@ -24,8 +24,8 @@ from partitions.grid import Node, cell_key
 from partitions.modes import MODES
 from partitions.study import Training, variant
 from resources.checkpoints import CheckpointError, current_digest, digest_folder, made_once
-from resources.compute import RESULT_FILE
 from resources.lake import rows_digest
+from resources.launching import RESULT_FILE
 from resources.tables import CURVE, TrainedCheckpoints
 
 CURVE_PICTURE = "curve.png"
@@ -94,8 +94,8 @@ def _trained(
         working.mkdir(parents=True, exist_ok=True)
         rows.write_parquet(rows_file)
         spec = _spec(stage, settings, working) | _loadable(base) | {"train": str(rows_file)}
-        gpus = stage.study.models[stage.model].compute.gpus
-        result = stage.compute.run(stage.context, trainer, spec, accelerate=settings.accelerate, gpus=gpus)
+        needs = stage.study.models[stage.model].compute
+        result = stage.compute.run(stage.context, trainer, spec, accelerate=settings.accelerate, needs=needs)
         rows_file.unlink(missing_ok=True)
         note = {"digest": digest_folder(working)}
         note |= made_from(stage, settings, rows, sources, {"uri": base, "digest": parent}, result)

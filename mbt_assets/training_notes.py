@@ -46,7 +46,8 @@ def made_from(
             "rows": rows.height,
             "partitions": {name: found.data_version for name, found in stored.items() if found},
         },
-        "settings": settings.model_dump(exclude={"by_mode"}) | {"gpus": stage.study.models[stage.model].compute.gpus},
+        "settings": settings.model_dump(exclude={"by_mode"})
+        | {"gpus": stage.study.models[stage.model].compute.training_gpus},
         "seed": stage.study.seed,
         "versions": {"mbt-assets": mbt_assets.__version__, **result.get("versions", {})},
         "git_commit": git_commit(),

@@ -54,17 +54,19 @@ Source = Annotated[HubSource | PathSource | EmbeddedSource | RulesSource | Impor
 
 
 class VllmServer(StudyModel):
-    """`vllm serve` as a subprocess.
+    """`vllm serve`, as a subprocess or as pods.
 
     Attributes:
         options: each becomes a flag: `tensor_parallel_size: 4` → `--tensor-parallel-size 4`.
         startup_timeout_s: seconds it may take until it answers.
         idle_timeout_s: seconds that it stays after its last use, for the next cell or run of the same checkpoint.
         structured: how it holds a judge's reply to its form; null lets a judge write freely.
+        image: container image of it on Kubernetes; null takes that of the cluster.
     """
 
     kind: Literal["vllm"]
     options: dict[str, Any] = {}
+    image: str | None = None
     startup_timeout_s: int = 3600
     idle_timeout_s: float = Field(default=300, ge=0)
     structured: Structured | None = "choice_regex"

@@ -6,7 +6,7 @@ Nothing here reads a file.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -69,18 +69,46 @@ class Sampling(StudyModel):
     extra: dict[str, Any] = {}
 
 
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
+"""An amount of CPU or memory as Kubernetes writes it: `500m`, `64Gi`."""
+
+
 class Compute(StudyModel):
-    """What a GPU payload of this model needs.
+    """What a GPU payload or a server of this model needs. All but `gpus` and `timeout_s` is for Kubernetes.
 
     Attributes:
         gpus: how many GPUs its server and its training have to themselves; 0 gives a vLLM server as many as its
-            parallel sizes multiply to, and training none.
+            parallel sizes multiply to, and training none. On Kubernetes: of one pod.
+        cpu: cores of a pod.
+        memory: of a pod, `/dev/shm` included.
+        shm: size of `/dev/shm`, through which NCCL and vLLM pass tensors; null gives a pod with GPUs 16Gi.
+        image: container image of its payloads; null takes that of the cluster. Its server names its own.
+        timeout_s: seconds that a payload may take; then it is ended.
+        nodes: machines that its training is spread over, `gpus` on each.
+        replicas: copies of its server, among which requests are shared.
+        node_selector: labels of the nodes that may run it: the type of GPU, for one.
+        tolerations: of taints of those nodes.
+        priority_class: of its pods.
+        topology_key: label of nodes; what is spread over several nodes stays on those that have the same value of it.
     """
 
     gpus: int = Field(default=0, ge=0)
-    memory: str | None = None
+    cpu: Quantity | None = None
+    memory: Quantity | None = None
+    shm: Quantity | None = None
     image: str | None = None
     timeout_s: int = Field(default=86_400, ge=1)
+    nodes: int = Field(default=1, ge=1)
+    replicas: int = Field(default=1, ge=1)
+    node_selector: dict[str, str] = {}
+    tolerations: list[dict[str, Any]] = []
+    priority_class: str | None = None
+    topology_key: str | None = None
+
+    @property
+    def training_gpus(self) -> int:
+        """How many GPUs its training has, on all nodes together."""
+        return self.gpus * self.nodes
 
 
 class External(StudyModel):

@@ -1,9 +1,9 @@
 """Runs a program so that all of it ends together: `python -m resources.guard --parent PID -- PROGRAM …`.
 
-The program gets a session of its own. When it ends, when this process is told to end, or when the process that
-started this one is gone (killed, even), everything below is told to end and killed after a grace: also what the
-program started and left, and what moved into sessions of its own. If this process itself is killed, the kernel kills
-the program. Nothing but the standard library is imported: it must start in no time.
+The program gets a session of its own. When it ends, when this process is told to end, when the process that started
+this one is gone (killed, even), or when it takes too long, everything below is told to end and killed after a grace:
+also what the program started and left, and what moved into sessions of its own. If this process itself is killed, the
+kernel kills the program. Nothing but the standard library is imported: it must start in no time.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from resources.locks import Held, try_take
 from resources.processes import ParentWatch, adopt_orphans, die_with_parent, signal_all
 
 CANNOT_START = 127
+TOOK_TOO_LONG = 124
 _SIGNALLED = 128
 _TICK_S = 0.5
 _KILL_TICK_S = 0.05
@@ -34,13 +35,16 @@ class Guard:
     """One guarded program.
 
     Args:
-        parent: the process whose end ends the program.
+        parent: the process whose end ends the program; None where nothing is above, as in a container.
         grace_s: seconds between telling the program to end and killing it.
+        limit_s: seconds that the program may take; None for any.
     """
 
-    def __init__(self, parent: int, grace_s: float):
-        self._watch = ParentWatch(parent)
+    def __init__(self, parent: int | None, grace_s: float, limit_s: float | None = None):
+        self._watch = ParentWatch(os.getppid() if parent is None else parent)
         self._grace_s = grace_s
+        self._limit_s = limit_s
+        self._ends_at: float | None = None
         self._child = 0
         self._status: int | None = None
         self._deadline: float | None = None
@@ -76,6 +80,7 @@ class Guard:
             print(f"cannot start {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
             return CANNOT_START
         self._child = child.pid
+        self._ends_at = time.monotonic() + self._limit_s if self._limit_s else None
         if report is not None:
             os.write(report, f"{child.pid}\n".encode())
             os.close(report)
@@ -91,6 +96,10 @@ class Guard:
             if self._told:
                 self._end(self._told)
             elif self._status is not None or self._watch.gone():
+                self._end(signal.SIGTERM)
+            elif self._ends_at is not None and time.monotonic() > self._ends_at:
+                print(f"ended: it took longer than {self._limit_s:g} s", file=sys.stderr, flush=True)
+                self._status = TOOK_TOO_LONG
                 self._end(signal.SIGTERM)
             else:
                 self._pause(_TICK_S)
@@ -113,7 +122,7 @@ class Guard:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     return True
-                if pid == self._child:
+                if pid == self._child and self._status is None:
                     code = os.waitstatus_to_exitcode(status)
                     self._status = code if code >= 0 else _SIGNALLED - code
         return False
@@ -134,13 +143,14 @@ class Guard:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="python -m resources.guard", description="Runs a program.")
-    parser.add_argument("--parent", type=int, required=True, help="process whose end ends the program")
+    parser.add_argument("--parent", type=int, help="process whose end ends the program")
     parser.add_argument("--grace", type=float, default=5.0, help="seconds between telling it to end and killing it")
+    parser.add_argument("--limit", type=float, help="seconds it may take; then it ends with status 124")
     parser.add_argument("--report", type=int, help="descriptor that gets the program's process id")
     parser.add_argument("--lock", type=Path, help="file to lock first, for as long as anything of the program runs")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
-    guard = Guard(options.parent, options.grace)
+    guard = Guard(options.parent, options.grace, options.limit)
     held = guard.locked(options.lock) if options.lock else None
     if options.lock and not held:
         sys.exit(_SIGNALLED + signal.SIGTERM)

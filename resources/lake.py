@@ -11,9 +11,9 @@ import errno
 import hashlib
 import io
 import os
-import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -25,6 +25,8 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from partitions.grid import Node, split_key
+from resources import lake_files
+from resources.object_store import StoreError, as_os_error, is_remote, options_of
 from resources.tables import TABLES, Table
 
 FOOTER_KEY = "mbt"
@@ -34,8 +36,6 @@ IMPORTED = "imported:"
 """Begins the source of rows that were imported from a file."""
 ROWS_FILE = "rows.parquet"
 SCHEMA_FILE = "_schema.parquet"
-REMOTE_BLOCK = 64 * 1024
-"""Bytes that are fetched from an object store at once where a footer or a column is wanted."""
 
 
 class LakeError(RuntimeError):
@@ -107,11 +107,16 @@ class Lake:
 
     Args:
         root: a path or fsspec URL (`s3://bucket/prefix`).
-        storage_options: handed to fsspec; credentials come from the environment.
+        storage_options: handed to fsspec, beside those of `object_store`; credentials come from the environment.
     """
 
     def __init__(self, root: str | Path, **storage_options: Any):
-        self.root = UPath(str(root), **storage_options)
+        self.root = UPath(str(root), **{**options_of(str(root)), **storage_options})
+
+    @cached_property
+    def files(self) -> Any:
+        """Fsspec's file system of the lake, for DuckDB: it may remember listings, which that of `root` must not."""
+        return type(self.root.fs)(**self.root.storage_options, skip_instance_cache=True)
 
     def folder(self, table: str) -> UPath:
         """The folder of a table."""
@@ -146,28 +151,10 @@ class Lake:
         stored = Stored(version, frame.height, provenance)
         path = self.path(node)
         try:
-            self._put(path, frame, _footer(stored))
+            lake_files.put(path, frame, _footer(stored))
         except (OSError, pl.exceptions.PolarsError) as error:
             raise LakeError(_write_problem(node, path, error)) from error
         return stored
-
-    def _put(self, path: UPath, frame: pl.DataFrame, footer: dict[str, str]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.protocol not in ("", "file"):
-            buffer = io.BytesIO()
-            frame.write_parquet(buffer, metadata=footer)
-            path.fs.pipe_file(path.path, buffer.getvalue())
-            return
-        target = Path(path.path)
-        temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-        try:
-            frame.write_parquet(temporary, metadata=footer)
-            _sync(temporary)
-            temporary.replace(target)
-            _sync(target.parent)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
     def read(self, node: Node) -> pl.DataFrame:
         """The rows of a partition, checked against the table's schema.
@@ -177,9 +164,12 @@ class Lake:
         """
         path = self.path(node)
         try:
-            frame = pl.read_parquet(io.BytesIO(path.read_bytes()) if path.protocol not in ("", "file") else path.path)
+            with lake_files.opened(path) as file:
+                frame = pl.read_parquet(file)
         except FileNotFoundError as error:
             raise LakeError(f"{node} is not in the lake ({path}): materialize it first") from error
+        except StoreError as error:
+            raise LakeError(_store_problem(node, path, error)) from error
         except (OSError, pl.exceptions.PolarsError) as error:
             raise LakeError(f"{node}: {path} cannot be read as Parquet ({error}): materialize it again") from error
         return checked(node, frame)
@@ -192,13 +182,12 @@ class Lake:
         """
         path = self.path(node)
         try:
-            if path.protocol in ("", "file"):
-                return set(pl.read_parquet(path.path, columns=[column])[column].unique())
-            with _opened(path) as file:
-                return set(pq.ParquetFile(file).read(columns=[column])[column].to_pylist())
+            return lake_files.values(path, column)
         except FileNotFoundError:
             return set()
-        except (OSError, KeyError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
+        except StoreError as error:
+            raise LakeError(_store_problem(node, path, error)) from error
+        except (OSError, KeyError, pa.ArrowInvalid) as error:
             raise LakeError(f"{node}: {path} has no readable {column} ({error}): materialize it again") from error
 
     def copy_of(self, node: Node, columns: Collection[str]) -> tuple[Stored, pa.Table]:
@@ -213,13 +202,14 @@ class Lake:
         """
         path = self.path(node)
         try:
-            local = path.protocol in ("", "file")
-            with Path(path.path).open("rb") if local else io.BytesIO(path.read_bytes()) as source:
+            with lake_files.opened(path) as source:
                 file = pq.ParquetFile(source)
                 footer = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
                 rows = file.read(columns=[name for name in file.schema_arrow.names if name in columns])
         except FileNotFoundError as error:
             raise LakeError(f"{node} is not in the lake ({path}): materialize it first") from error
+        except StoreError as error:
+            raise LakeError(_store_problem(node, path, error)) from error
         except (OSError, pa.ArrowInvalid) as error:
             raise LakeError(f"{node}: {path} is damaged ({error}): delete it and materialize it again") from error
         return _stored_of(node, path, footer), rows
@@ -228,10 +218,12 @@ class Lake:
         """What lies in the lake for a partition, read from the file's footer; None where there is nothing."""
         path = self.path(node)
         try:
-            footer = _footer_of(path)
+            footer = lake_files.footer_of(path)
         except FileNotFoundError:
             return None
-        except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
+        except StoreError as error:
+            raise LakeError(_store_problem(node, path, error)) from error
+        except (OSError, pa.ArrowInvalid) as error:
             raise LakeError(f"{node}: {path} is damaged ({error}): delete it and materialize it again") from error
         return _stored_of(node, path, footer)
 
@@ -244,29 +236,41 @@ class Lake:
 
     def keys(self, table: str) -> list[str]:
         """Partition keys of a table that are in the lake."""
-        return sorted(_key_of(path, table) for path in self.folder(table).glob(f"**/{ROWS_FILE}"))
+        folder = self.folder(table)
+        try:
+            with as_os_error():
+                return sorted(_key_of(path, table) for path in folder.glob(f"**/{ROWS_FILE}"))
+        except StoreError as error:
+            raise LakeError(_store_problem(table, folder, error)) from error
+
+    def marks(self, tables: Collection[str] | None = None) -> dict[str, Any]:
+        """What tells each file of some tables, or of all, from the one that was in its place before.
+
+        Raises:
+            LakeError: the store does not answer.
+        """
+        found: dict[str, Any] = {}
+        for folder in [self.root] if tables is None else map(self.folder, tables):
+            try:
+                found |= lake_files.marks(folder)
+            except StoreError as error:
+                raise LakeError(_store_problem("the lake", folder, error)) from error
+        return found
 
     def ensure_schema(self, table: str, empty: pl.DataFrame) -> None:
-        """Put an empty file with the table's columns beside its partitions, so that views of it always work."""
+        """Put an empty file with the table's columns beside its partitions, so that views of it always work.
+
+        Raises:
+            LakeError: the store refuses it.
+        """
         path = self.folder(table) / SCHEMA_FILE
-        with contextlib.suppress(OSError, pl.exceptions.PolarsError):
-            source = path.path if path.protocol in ("", "file") else io.BytesIO(path.read_bytes())
-            if pl.read_parquet_schema(source) == empty.schema:
+        with contextlib.suppress(OSError, pl.exceptions.PolarsError), lake_files.opened(path) as file:
+            if pl.read_parquet_schema(file) == empty.schema:
                 return
-        self._put(path, empty, {})
-
-
-def _opened(path: UPath) -> Any:
-    """A file of an object store, of which no more is fetched than is read."""
-    return path.fs.open(path.path, "rb", block_size=REMOTE_BLOCK)
-
-
-def _footer_of(path: UPath) -> dict[str, str]:
-    if path.protocol in ("", "file"):
-        return pl.read_parquet_metadata(path.path)
-    with _opened(path) as file:
-        found = pq.read_metadata(file).metadata or {}
-    return {key.decode(): value.decode() for key, value in found.items() if key != b"ARROW:schema"}
+        try:
+            lake_files.put(path, empty, {})
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise LakeError(_write_problem(table, path, error)) from error
 
 
 def _stored_of(node: Node, path: UPath, footer: dict[str, str]) -> Stored:
@@ -286,19 +290,18 @@ def _footer(stored: Stored) -> dict[str, str]:
     return {FOOTER_KEY: orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()}
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_problem(node: Node, path: UPath, error: OSError | pl.exceptions.PolarsError) -> str:
+def _write_problem(what: Node | str, path: UPath, error: OSError | pl.exceptions.PolarsError) -> str:
     # Polars passes the operating system's error on as text alone.
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
-    advice = "free space there and materialize it again" if full else "check that folder and materialize it again"
-    return f"{node}: cannot write {path}: {error}; the old rows stay: {advice}"
+    advice = "free space there" if full else _STORE_ADVICE if is_remote(path) else "check that folder"
+    return f"{what}: cannot write {path}: {error}; the old rows stay: {advice} and materialize it again"
+
+
+_STORE_ADVICE = "check the bucket's name, AWS_ENDPOINT_URL and the AWS_ credentials"
+
+
+def _store_problem(what: Node | str, path: UPath, error: StoreError) -> str:
+    return f"{what}: {path} cannot be read: {error}: {_STORE_ADVICE}, or wait until the store answers again"
 
 
 def checked(node: Node, frame: pl.DataFrame) -> pl.DataFrame:

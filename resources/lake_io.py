@@ -34,6 +34,9 @@ class LakeIOManager(dg.UPathIOManager):
         """Where a partition lies; `partition` is slash-formatted by the base class."""
         return self.lake.path(Node(context.asset_key.path[-1], partition.replace("/", "|")))
 
+    def make_directory(self, path: UPath) -> None:
+        """Nothing: the lake makes what it needs, and in an object store that must not be a bucket."""
+
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
         """Write a frame with its provenance."""
         node = Node(context.asset_key.path[-1], context.partition_key if context.has_partition_key else WHOLE)

@@ -35,6 +35,7 @@ EMBEDDED_IDLE_S = 30.0
 VLLM_GRACE_S = 20.0
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Values that vLLM takes for its largest rank."""
+NOT_SERVED = "{name} has no weights that could be served (source: imported)"
 SERVED_ROOMS = ("payloads", "embedded", "prompts", "benchmarks", "scoring")
 
 
@@ -66,33 +67,19 @@ class ModelServers:
         """
         server = model.server
         if isinstance(server, RemoteServer):
-            yield tuple(
-                Endpoint(
-                    url,
-                    server.model,
-                    digest,
-                    api_key_env=server.api_key_env,
-                    reasons=model.reasons,
-                    requests_per_minute=server.requests_per_minute,
-                    tokens_per_minute=server.tokens_per_minute,
-                    batch=server.batch,
-                )
-                for url in server.base_urls
-            )
+            yield remote_endpoints(model, server, digest)
         elif isinstance(server, RulesServer):
             yield (Endpoint(self._embedded("serve_rules", []) + "/v1", server.name, digest, reasons=model.reasons),)
         elif isinstance(server, StudentServer):
-            served_as = _below(Path(uri), self.home.checkpoints)
-            # Nothing of the checkpoint is in the command: one server answers for all of them.
-            arguments = ["--root", str(self.home.checkpoints), "--max-batch", str(server.max_batch)]
-            url = self._embedded("serve_student", arguments)
+            served_as = name_below(Path(uri), self.home.checkpoints)
+            url = self._embedded("serve_student", student_arguments(server, self.home))
             yield (Endpoint(url + "/v1", served_as, digest, reasons=model.reasons),)
         elif isinstance(server, NoServer):
-            raise ServerError(f"{name} has no weights that could be served (source: imported)")
+            raise ServerError(NOT_SERVED.format(name=name))
         else:
             lease = Lease(self.home.servers, self._vllm(name, model, server, uri, digest))
             try:
-                yield (Endpoint(lease.url(_notice) + "/v1", name, digest, reasons=model.reasons),)
+                yield (Endpoint(lease.url(notice) + "/v1", name, digest, reasons=model.reasons),)
             finally:
                 lease.release()
 
@@ -120,7 +107,7 @@ class ModelServers:
             lease = self._kept.get(spec.digest)
             if lease is None:
                 lease = self._kept[spec.digest] = Lease(self.home.servers, spec)
-            return lease.url(_notice)
+            return lease.url(notice)
 
     def _vllm(self, name: str, model: Model, server: VllmServer, uri: str, digest: str) -> ServerSpec:
         if shutil.which("vllm") is None:
@@ -142,12 +129,35 @@ class ModelServers:
         return self.home.logs / f"{name}.log"
 
 
+def remote_endpoints(model: Model, server: RemoteServer, digest: str) -> tuple[Endpoint, ...]:
+    """The endpoints of a model that somebody else serves; `digest` is part of every request's identity."""
+    return tuple(
+        Endpoint(
+            url,
+            server.model,
+            digest,
+            api_key_env=server.api_key_env,
+            reasons=model.reasons,
+            requests_per_minute=server.requests_per_minute,
+            tokens_per_minute=server.tokens_per_minute,
+            batch=server.batch,
+        )
+        for url in server.base_urls
+    )
+
+
+def student_arguments(server: StudentServer, home: Home) -> list[str]:
+    """Arguments of the embedded student server; no checkpoint is among them: one server answers for all."""
+    return ["--root", str(home.checkpoints), "--max-batch", str(server.max_batch)]
+
+
 def vllm_command(
-    name: str, uri: str, server: VllmServer, port: int | str, *, trust_remote_code: bool = False
+    name: str, uri: str, server: VllmServer, port: int | str, *, host: str = LOOPBACK, trust_remote_code: bool = False
 ) -> list[str]:
     """The `vllm serve` command line of a checkpoint: one flag per option of the study.
 
-    An adapter is served on top of its base, which then answers under another name.
+    An adapter is served on top of its base, which then answers under another name. Weights are read from safetensors
+    alone, since loading others may run code, unless the study says `load_format`.
 
     Raises:
         CheckpointError: an adapter's configuration does not name its base, or names another adapter.
@@ -163,12 +173,14 @@ def vllm_command(
                 "`adapter: merge`"
             )
         served_as, adapter = f"{name}-base", _lora_flags(name, Path(uri))
-    command = ["vllm", "serve", repo, "--served-model-name", served_as, "--host", LOOPBACK, "--port", str(port)]
+    command = ["vllm", "serve", repo, "--served-model-name", served_as, "--host", host, "--port", str(port)]
     if revision:
         command += ["--revision", revision]
     command += adapter
     if trust_remote_code:
         command.append("--trust-remote-code")
+    if not {"load_format", "load-format"} & set(server.options):
+        command += ["--load-format", "safetensors"]
     for option, value in server.options.items():
         flag = f"--{option.replace('_', '-')}"
         if isinstance(value, bool):
@@ -195,12 +207,17 @@ def code_identity() -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _notice(line: str) -> None:
-    # Inside a run this goes to the run's log.
+def notice(line: str) -> None:
+    """Say what is waited for: in the run's log, inside a run."""
     dg.get_dagster_logger("servers").info(line)
 
 
-def _below(path: Path, root: Path) -> str:
+def name_below(path: Path, root: Path) -> str:
+    """The name by which the embedded student server knows a checkpoint.
+
+    Raises:
+        ServerError: the checkpoint lies elsewhere.
+    """
     if not path.is_relative_to(root):
         raise ServerError(f"checkpoint {path} does not lie below {root}: the embedded server answers only for those")
     return path.relative_to(root).as_posix()

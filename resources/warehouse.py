@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from dagster_duckdb import DuckDBResource
 from partitions.grid import CELL_ASSETS, Grid
 from partitions.study import Study
 from resources.lake import Lake
+from resources.lake_in_duckdb import one_listing, open_lake, steadily
 from resources.provenance import VIEW as PROVENANCE_VIEW
 from resources.provenance import Provenances, attach_provenance, quoted
 from resources.study_frames import STUDY_TABLES, study_frames
@@ -50,19 +52,25 @@ def attach_lake(
         tables: which views to make.
         without: cells whose scores and figures are left out.
     """
-    if lake.root.protocol not in ("", "file"):
-        connection.register_filesystem(lake.root.fs)
+    open_lake(connection, lake)
     for table, schema in TABLES.items():
         if table in tables:
             lake.ensure_schema(table, schema.create_empty())
-    for table in tables:
-        source = f"read_parquet({quoted(lake.glob(table))}, union_by_name = true, hive_partitioning = false)"
-        chosen = _rows_of_study(Grid(study), table, without if table in CELL_ASSETS else ())
-        connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM {source}{chosen}")
+    with one_listing(lake):
+        _make_views(connection, lake, study, tables, without)
     for name, frame in study_frames(study).items():
         connection.register(f"{name}_frame", frame)
         connection.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM {name}_frame")
         connection.unregister(f"{name}_frame")
+
+
+def _make_views(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, study: Study, tables: tuple[str, ...], without: Sequence[str]
+) -> None:
+    for table in tables:
+        source = f"read_parquet({quoted(lake.glob(table))}, union_by_name = true, hive_partitioning = false)"
+        chosen = _rows_of_study(Grid(study), table, without if table in CELL_ASSETS else ())
+        connection.execute(f"CREATE OR REPLACE VIEW {table} AS SELECT * FROM {source}{chosen}")
 
 
 def _rows_of_study(grid: Grid, table: str, without: Sequence[str]) -> str:
@@ -113,7 +121,7 @@ def build(
                 connection.execute(f"CREATE VIEW {view} AS {statement}")
             for table, comment in {**comments, **own_comments()}.items():
                 comment_on(connection, table, comment)
-            counts = {table: _count(connection, table) for table in LAKE_TABLES}
+            counts = {table: steadily(lake, partial(_count, connection, table), (table,)) for table in LAKE_TABLES}
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -167,17 +175,26 @@ def reading(path: Path, lake: Lake | None = None) -> Iterator[duckdb.DuckDBPyCon
         raise QueryError(f"there is no warehouse at {path}: run `mbt demo`, or materialize the asset `warehouse`")
     resource = DuckDBResource(database=str(path), connection_config={"access_mode": "READ_ONLY"})
     with resource.get_connection() as connection:
-        if lake is not None and lake.root.protocol not in ("", "file"):
-            connection.register_filesystem(lake.root.fs)
+        if lake is not None:
+            open_lake(connection, lake)
         yield connection
 
 
-def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> pl.DataFrame:
+def query(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None, *, lake: Lake | None = None
+) -> pl.DataFrame:
     """Run one reading statement.
+
+    Args:
+        connection: of `reading`.
+        sql: the statement.
+        parameters: of the statement.
+        lake: what it reads, where it reads rows: they are then all of whole writes.
 
     Raises:
         QueryError: it does not parse, is no SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN, is more than one
             statement, or fails.
+        LakeError: the lake changed whenever it was read.
     """
     try:
         statements = connection.extract_statements(sql)
@@ -185,6 +202,10 @@ def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any]
             raise QueryError(f"give one SQL statement; this is {len(statements)}")
         if statements[0].type not in READS:
             raise QueryError(f"the warehouse is read-only: {statements[0].type.name} is not allowed, SELECT is")
-        return connection.sql(sql, params=parameters).pl()
+
+        def ask() -> pl.DataFrame:
+            return connection.sql(sql, params=parameters).pl()
+
+        return ask() if lake is None else steadily(lake, ask)
     except duckdb.Error as error:
         raise QueryError(str(error).split("\n\nStack Trace")[0]) from error

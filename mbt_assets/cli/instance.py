@@ -6,34 +6,44 @@ import os
 from pathlib import Path
 
 import dagster as dg
-import yaml
+from rich.markup import escape
 
+from mbt_assets.cli.common import err
+from mbt_assets.instance.settings import NAME, Options, ready_settings
 from resources.home import Home
 
-SETTINGS = {
-    "telemetry": {"enabled": False},
-    "nux": {"enabled": False},
-    "concurrency": {
-        # No limit on pools: a killed run would keep its slots for ever, and the next would wait for them.
-        "runs": {"max_concurrent_runs": 2},
-    },
-    "run_monitoring": {
-        "enabled": True,
-        # The last resort, for runs that nothing else can tell to be lost; see `jobs.lost_runs`.
-        "max_runtime_seconds": 2 * 86_400,
-    },
-}
 
+def ready_home(home: Home, options: Options | None = None) -> Path:
+    """Bring DAGSTER_HOME and its settings up to date, see that its database answers, and set the variable.
 
-def ready_home(home: Home) -> Path:
-    """Create DAGSTER_HOME with its settings where it is not there yet, and set the variable."""
+    Args:
+        home: of the study.
+        options: of the settings; those that the file was made with when None.
+
+    Raises:
+        InstanceError: its database cannot be reached, or is not the one that the settings name.
+    """
+    from mbt_assets.instance.postgres import postgres_url, reach
+
+    if mounted := _on_a_cluster():
+        return mounted
     folder = home.dagster
     folder.mkdir(parents=True, exist_ok=True)
-    settings = folder / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text("# Written once; edit it as you like.\n" + yaml.safe_dump(SETTINGS, sort_keys=False))
+    url = postgres_url()
+    notice = ready_settings(folder, url is not None, options)
+    if notice:
+        err.print(f"[yellow]note:[/] {escape(notice)}", highlight=False, soft_wrap=True)
+    if url is not None:
+        reach(url, home.study)
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
+
+
+def _on_a_cluster() -> Path | None:
+    """The DAGSTER_HOME that the Helm chart has set up in this pod; None elsewhere."""
+    folder = os.environ.get("DAGSTER_HOME")
+    there = folder and os.environ.get("MBT_CLUSTER") and (Path(folder) / NAME).is_file()
+    return Path(str(folder)) if there else None
 
 
 def open_instance(home: Home) -> dg.DagsterInstance:

@@ -10,11 +10,14 @@ from rich.markup import escape
 from mbt_assets import __version__
 from mbt_assets.cli import (
     checkpoints,
+    cluster,
     demo,
+    doctor,
     export,
     fetch,
     generate,
     import_rollouts,
+    instance_app,
     query,
     score,
     servers,
@@ -35,6 +38,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(ui.ui)
 app.command()(status.status)
+app.command()(doctor.doctor)
 app.command()(checkpoints.checkpoints)
 app.command()(servers.servers)
 app.command()(query.sql)
@@ -44,7 +48,9 @@ app.command()(score.score)
 app.command()(generate.generate)
 app.command()(fetch.fetch)
 app.add_typer(import_rollouts.app, name="import")
+app.add_typer(instance_app.app, name="instance")
 app.add_typer(study.app, name="study")
+app.add_typer(cluster.app, name="cluster")
 
 
 @app.callback(invoke_without_command=True)
@@ -61,6 +67,7 @@ def user_errors() -> tuple[type[Exception], ...]:
     from mbt_assets.exporting import ExportError
     from mbt_assets.hub_needs import FetchError
     from mbt_assets.importing import ImportingError
+    from mbt_assets.instance import InstanceError
     from mbt_assets.prompts import PromptError
     from mbt_assets.tables import TablesError
     from partitions.study_file import StudyError
@@ -69,6 +76,7 @@ def user_errors() -> tuple[type[Exception], ...]:
     from resources.engine import EngineError
     from resources.gpus import GpuError
     from resources.home import HomeError
+    from resources.k8s.cluster import ClusterError
     from resources.lake import LakeError
     from resources.leases import ServerError
     from resources.warehouse import QueryError
@@ -77,7 +85,7 @@ def user_errors() -> tuple[type[Exception], ...]:
     lake = (LakeError, QueryError, SqlFileError)
     made = (BenchmarkError, FetchError, PromptError, CheckpointError, EngineError)
     handed_over = (ExportError, ImportingError, TablesError)
-    machine = (HomeError, ServerError, GpuError, ComputeError)
+    machine = (HomeError, InstanceError, ServerError, GpuError, ComputeError, ClusterError)
     return (StudyError, *made, *handed_over, *machine, *lake)
 
 

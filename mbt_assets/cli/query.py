@@ -38,7 +38,7 @@ def sql(
         err.print(f"building the warehouse from the lake: {platform.home.warehouse}", highlight=False)
         build_warehouse(platform.artifacts.lake, platform.artifacts, platform.study)
     with warehouse.reading(platform.home.warehouse, platform.artifacts.lake) as connection:
-        frame = warehouse.query(connection, query)
+        frame = warehouse.query(connection, query, lake=platform.artifacts.lake)
     _write(frame, format, output)
 
 

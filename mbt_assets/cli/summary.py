@@ -30,7 +30,7 @@ ORDER BY m.dataset, v.place
 def show_summary(platform: Platform) -> None:
     """Print the cells' main figures, and what kind of numbers they are."""
     with warehouse.reading(platform.home.warehouse, platform.artifacts.lake) as connection:
-        frame = warehouse.query(connection, SUMMARY)
+        frame = warehouse.query(connection, SUMMARY, lake=platform.artifacts.lake)
     out.print(rich_table(frame, title=f"study {platform.study.name}"))
     if any(model.source.kind == "embedded" for model in platform.study.models.values()):
         err.print("Tiny model, rule-based teacher and judge: these numbers are no benchmark results.", style="yellow")

@@ -14,6 +14,7 @@ from mbt_assets.tables.layout import LAYOUTS, Interval
 from mbt_assets.tables.render import Format
 from partitions.grid import Node
 from resources import warehouse
+from resources.lake_in_duckdb import steadily
 
 if TYPE_CHECKING:
     from mbt_assets.definitions import Platform
@@ -87,7 +88,8 @@ def _write(
     if not warehouse.reads(platform.home.warehouse, platform.artifacts.lake):
         build_warehouse(platform.artifacts.lake, platform.artifacts, study)
     with warehouse.reading(platform.home.warehouse, platform.artifacts.lake) as connection:
-        marts = read_marts(connection, chosen, lengths=bool(pictures) and "main" in chosen)
+        lengths = bool(pictures) and "main" in chosen
+        marts = steadily(platform.artifacts.lake, lambda: read_marts(connection, chosen, lengths=lengths))
     remark = outdated(grid_now(platform), platform.artifacts, marts_of(chosen))
     if remark:
         err.print(remark, highlight=False, markup=False, soft_wrap=True)

@@ -27,6 +27,10 @@ from mbt_assets.payloads.train_spec import TrainSpec
 from resources.checkpoints import base_of_adapter, is_adapter
 
 MERGED_FOLDER = "merged-base"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+SAFE = {"use_safetensors": True, "trust_remote_code": False}
+"""Of other formats, loading can run code that somebody put into the file; code beside the weights runs if it is asked
+for alone."""
 LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError)
 """What transformers and peft raise for a checkpoint that cannot be loaded."""
 
@@ -49,7 +53,9 @@ def load_model(
         OSError, ValueError, KeyError, RuntimeError: it cannot be loaded.
     """
     if not is_adapter(Path(source)):
-        model: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype="auto", **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, dtype="auto", **{**SAFE, **options}
+        )
         return model if dtype is None else model.to(dtype)
     base, base_revision = base_of_adapter(Path(source))
     return merge(load_model(base, revision=base_revision, dtype=dtype, **options), source)
@@ -62,7 +68,14 @@ def dtype_of(model: PreTrainedModel) -> torch.dtype:
 
 
 def merge(model: PreTrainedModel, adapter: str | Path) -> PreTrainedModel:
-    """The model with the adapter of a folder merged into its weights."""
+    """The model with the adapter of a folder merged into its weights.
+
+    Raises:
+        OSError, ValueError, KeyError, RuntimeError: it cannot be loaded.
+    """
+    if not (Path(adapter) / ADAPTER_WEIGHTS).is_file():
+        # peft would take a pickle instead.
+        raise OSError(f"{adapter} holds no {ADAPTER_WEIGHTS}: adapters in other formats have to be converted")
     # Serving plain weights needs no peft.
     from peft import PeftModel
 
@@ -76,7 +89,7 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None, **options
     if is_adapter(Path(source)) and not (Path(source) / "tokenizer_config.json").is_file():
         base, base_revision = base_of_adapter(Path(source))
         return load_tokenizer(base, revision=base_revision, **options)
-    return AutoTokenizer.from_pretrained(source, revision=revision, **options)
+    return AutoTokenizer.from_pretrained(source, revision=revision, **{"trust_remote_code": False, **options})
 
 
 def load_base(spec: TrainSpec, report: Reporter) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, torch.dtype]:
@@ -139,7 +152,7 @@ def _quantized(spec: TrainSpec, **options: Any) -> PreTrainedModel:
         dtype=torch.bfloat16,
         quantization_config=settings,
         device_map={"": state.device},
-        **options,
+        **{**SAFE, **options},
     )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import pickle
 import shutil
 import time
 import warnings
@@ -169,7 +170,12 @@ def train_and_save(
     trainer.add_callback(progress)
     size = _size(trainer)
     trained_rows = len(trainer.train_dataset) if rows is None else rows  # type: ignore[arg-type]
-    trainer.train(resume_from_checkpoint=_last_step(trainer, spec, report))
+    step = _last_step(trainer, spec, report)
+    try:
+        trainer.train(resume_from_checkpoint=step)
+    except pickle.UnpicklingError as error:
+        # The optimizer's state is a pickle of tensors; one that holds anything else is refused, not run.
+        raise PayloadMistake(f"{step} holds more than tensors and is not loaded: delete that folder") from error
     memory = float(trainer.accelerator.gather(torch.tensor([peak_memory()], device=trainer.accelerator.device)).max())
     curve = curve_of(trainer.state.log_history)
     save_final(trainer, spec, tokenizer, stored, report.is_main)

@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import IO, Any
 
 from resources.engine.errors import JournalError
-
-
-@contextlib.contextmanager
-def _as_os_error() -> Iterator[None]:
-    """Stores raise what their own libraries do, for want of credentials or of a connection."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        raise OSError(f"{type(error).__name__}: {error}") from error
+from resources.object_store import as_os_error, options_of
 
 
 class Objects:
@@ -31,8 +20,7 @@ class Objects:
         from fsspec.core import url_to_fs
 
         try:
-            # Listings must be those of now: another process may have written since.
-            self._fs, root = url_to_fs(url, use_listings_cache=False)
+            self._fs, root = url_to_fs(url, **options_of(url))
         except (ImportError, ValueError) as error:
             raise JournalError(f"{url}: {error}") from None
         self._root = str(root).rstrip("/")
@@ -52,35 +40,35 @@ class Objects:
             FileExistsError: If there is one, and `create`.
         """
         more: dict[str, Any] = {"mode": "create"} if create else {}
-        with _as_os_error():
+        with as_os_error():
             self._fs.pipe_file(self._path(name), data, **more)
 
     def get(self, name: str) -> bytes:
         """An object's bytes."""
-        with _as_os_error():
+        with as_os_error():
             data: bytes = self._fs.cat_file(self._path(name))
         return data
 
     def open(self, name: str) -> IO[bytes]:
         """An object to read parts of."""
-        with _as_os_error():
+        with as_os_error():
             file: IO[bytes] = self._fs.open(self._path(name), "rb")
         return file
 
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
-        with _as_os_error():
+        with as_os_error():
             self._fs.invalidate_cache()
             return bool(self._fs.exists(self._path(name)))
 
     def remove(self, name: str) -> None:
         """Remove an object, if it is there."""
-        with _as_os_error(), contextlib.suppress(FileNotFoundError):
+        with as_os_error(), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Names and bytes of the objects in a folder."""
-        with _as_os_error():
+        with as_os_error():
             self._fs.invalidate_cache()
             try:
                 entries = self._fs.ls(self._path(folder), detail=True, refresh=True)

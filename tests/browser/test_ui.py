@@ -3,6 +3,7 @@
 import os
 import sys
 
+import psutil
 import pytest
 import yaml
 from web import serving_ui
@@ -53,6 +54,12 @@ def test_the_jobs_and_the_sensors_are_listed(ui, page):
     page.goto(f"{ui}/automation")
     for sensor in ("rescore_on_checkpoint_change", "refresh_marts", "fail_lost_runs"):
         page.get_by_text(sensor).first.wait_for()
+
+
+def test_it_listens_on_loopback_alone(server):
+    port = int(server.url.rpartition(":")[2])
+    found = [connection for connection in psutil.net_connections("tcp") if connection.laddr.port == port]
+    assert {connection.laddr.ip for connection in found if connection.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
 
 
 def test_a_cell_is_materialized_as_the_ui_does_it(server):

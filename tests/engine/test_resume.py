@@ -186,7 +186,7 @@ def test_stopped_it_commits_what_it_has_and_says_so(kit, serve, tmp_path, name):
     process.send_signal(getattr(signal, name))
     began = time.monotonic()
     _, err = process.communicate(timeout=10)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8  # all replies would take 15 s
     assert process.returncode == 130, err
     assert "are kept" in err
     assert "Traceback" not in err

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-import s3fs
+from aiohttp import web
+from s3 import FaultProxy, cut, in_environment, serving_bucket, slow_down
 
 from resources.engine import Endpoint, EngineOptions, FolderBusyError, JournalError, generate, locks, responses
 from resources.engine.journal import Journal
@@ -23,34 +24,15 @@ OPTIONS = EngineOptions(concurrency=32, backoff_base=0.02, backoff_cap=0.1)
 
 
 @pytest.fixture(scope="module")
-def s3():
-    """Settings in the environment under which `s3://bucket` is a bucket of the stand-in."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="bucket")
-        yield client
-    server.stop()
+def bucket():
+    """A bucket of a real S3 server, which the environment names."""
+    with serving_bucket() as bucket, in_environment(bucket.settings()):
+        yield bucket
 
 
 @pytest.fixture
-def place(s3, request) -> str:
-    return f"s3://bucket/{request.node.name}"
+def place(bucket, request) -> str:
+    return f"{bucket.url}/{request.node.name}"
 
 
 def texts(place: str) -> dict[str, str]:
@@ -59,24 +41,28 @@ def texts(place: str) -> dict[str, str]:
     return dict(zip(frame["request_id"], frame["response"], strict=True))
 
 
-def keys(s3, place: str) -> list[str]:
-    prefix = place.removeprefix("s3://bucket/") + "/"
-    listed = s3.list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", [])
-    return sorted(entry["Key"].removeprefix(prefix) for entry in listed)
+def keys(bucket, place: str) -> list[str]:
+    prefix = place.removeprefix(f"{bucket.url}/") + "/"
+    return [key.removeprefix(prefix) for key in bucket.names(prefix)]
 
 
-def test_a_run_and_its_rerun(kit, serve, s3, place):
+def put_owner(bucket, place: str, **owner: object) -> None:
+    key = place.removeprefix(f"{bucket.url}/") + "/.owner.json"
+    bucket.client.put_object(Bucket=bucket.name, Key=key, Body=orjson.dumps(owner))
+
+
+def test_a_run_and_its_rerun(kit, serve, bucket, place):
     server = serve()
     endpoint = Endpoint(server.base_url, "tiny", "digest")
     assert generate(kit.ask(300), endpoint, place, OPTIONS).ok == 300
     assert len(texts(place)) == 300
-    assert ".owner.json" not in keys(s3, place)
+    assert ".owner.json" not in keys(bucket, place)
     again = generate(kit.ask(310)[5:], endpoint, place, OPTIONS)
     assert (again.sent, again.reused) == (10, 295)
     assert set(texts(place)) == {f"r{number}" for number in range(5, 310)}
 
 
-def test_killed_it_goes_on_from_what_was_committed(kit, serve, s3, place, tmp_path):
+def test_killed_it_goes_on_from_what_was_committed(kit, serve, bucket, place, tmp_path):
     server = serve(latency=0.02)
     path = tmp_path / "requests.jsonl"
     rows = ({"request_id": r.request_id, "messages": r.messages, "sampling": r.sampling} for r in kit.ask(600))
@@ -85,7 +71,7 @@ def test_killed_it_goes_on_from_what_was_committed(kit, serve, s3, place, tmp_pa
     command = [sys.executable, "-c", script, str(path), "--base-url", server.base_url, "--model", "tiny"]
     command += ["--model-digest", "digest", "--out", place, "--concurrency", "4"]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    while not any(key.startswith("responses/") for key in keys(s3, place)):
+    while not any(key.startswith("responses/") for key in keys(bucket, place)):
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()
@@ -102,7 +88,7 @@ def test_killed_it_goes_on_from_what_was_committed(kit, serve, s3, place, tmp_pa
     assert len(texts(place)) == 600
 
 
-def test_a_second_writer_is_refused_while_the_first_renews_its_lease(s3, place, monkeypatch):
+def test_a_second_writer_is_refused_while_the_first_renews_its_lease(bucket, place, monkeypatch):
     monkeypatch.setattr(locks, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(locks, "STALE_SECONDS", 1.0)
     with Journal(place):
@@ -113,9 +99,8 @@ def test_a_second_writer_is_refused_while_the_first_renews_its_lease(s3, place, 
         pass
 
 
-def test_of_two_that_take_over_a_dead_lease_one_has_it(s3, place, monkeypatch):
-    dead = orjson.dumps({"pid": 1, "host": "gone", "token": "x", "renewed": time.time() - 3600})
-    s3.put_object(Bucket="bucket", Key=place.removeprefix("s3://bucket/") + "/.owner.json", Body=dead)
+def test_of_two_that_take_over_a_dead_lease_one_has_it(bucket, place, monkeypatch):
+    put_owner(bucket, place, pid=1, host="gone", token="x", renewed=time.time() - 3600)
     taken: list[Journal] = []
     refused: list[FolderBusyError] = []
 
@@ -136,18 +121,17 @@ def test_of_two_that_take_over_a_dead_lease_one_has_it(s3, place, monkeypatch):
     taken[0].__exit__(None, None, None)
 
 
-def test_a_writer_whose_lease_was_taken_writes_no_more(kit, s3, place, monkeypatch):
+def test_a_writer_whose_lease_was_taken_writes_no_more(kit, bucket, place, monkeypatch):
     monkeypatch.setattr(locks, "RENEW_SECONDS", 0.05)
     with Journal(place) as journal:
-        thief = orjson.dumps({"pid": 7, "host": "elsewhere", "token": "y", "renewed": time.time()})
-        s3.put_object(Bucket="bucket", Key=place.removeprefix("s3://bucket/") + "/.owner.json", Body=thief)
+        put_owner(bucket, place, pid=7, host="elsewhere", token="y", renewed=time.time())
         time.sleep(0.5)
         with pytest.raises(FolderBusyError, match="pid 7 on elsewhere"):
             journal.finish(KeyTable())
-    assert ".owner.json" in keys(s3, place)  # it is not ours to remove
+    assert ".owner.json" in keys(bucket, place)  # it is not ours to remove
 
 
-def test_a_lease_that_cannot_be_renewed_is_given_up_in_time(s3, place, monkeypatch):
+def test_a_lease_that_cannot_be_renewed_is_given_up_in_time(bucket, place, monkeypatch):
     monkeypatch.setattr(locks, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(locks, "STALE_SECONDS", 0.6)
     with Journal(place) as journal:
@@ -165,19 +149,59 @@ def test_a_lease_that_cannot_be_renewed_is_given_up_in_time(s3, place, monkeypat
         lock.held()
 
 
-def test_a_bucket_that_is_not_there_is_one_clear_error(kit, serve, s3):
+def test_a_bucket_that_is_not_there_is_one_clear_error(kit, serve, bucket):
     with pytest.raises(JournalError, match="s3://no-such-bucket/run"):
         kit.run(serve(), kit.ask(1), "s3://no-such-bucket/run")
 
 
-def test_a_store_that_does_not_answer_is_one_clear_error(kit, serve, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
-    s3fs.S3FileSystem.clear_instance_cache()
-    with pytest.raises(JournalError, match=r"s3://bucket/run: .*Could not connect"):
+def test_a_store_that_does_not_answer_is_one_clear_error(kit, serve, bucket):
+    with (
+        in_environment(bucket.settings("http://127.0.0.1:9") | {"AWS_MAX_ATTEMPTS": "2"}),
+        pytest.raises(JournalError, match=r"s3://bucket/run: .*Could not connect"),
+    ):
         kit.run(serve(), kit.ask(1), "s3://bucket/run")
-    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def proxy(bucket):
+    """A proxy before the store, with faults to come; the environment names it."""
+    proxy = FaultProxy(bucket.endpoint).start()
+    with in_environment(bucket.settings(proxy.endpoint)):
+        yield proxy
+    proxy.stop()
+
+
+@pytest.mark.parametrize("fault", [slow_down, cut])
+def test_a_store_that_stumbles_loses_no_row(kit, serve, place, proxy, fault):
+    proxy.faults += [fault(3), fault(2, "GET")]
+    assert kit.run(serve(), kit.ask(200), place).ok == 200
+    assert len(texts(place)) == 200
+    assert kit.run(serve(), kit.ask(200), place).reused == 200
+
+
+def test_a_store_that_goes_away_in_a_run_ends_it_with_one_error_and_keeps_what_was_committed(
+    kit, serve, bucket, place, proxy, monkeypatch
+):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    gone = []
+
+    def leave(request):
+        # The third commit is refused, and all that follows.
+        if sum(method == "PUT" and "/responses/" in path for method, path in proxy.seen) > 2:
+            gone.append(request)
+            return web.Response(status=500)
+        return None
+
+    proxy.faults.append(leave)
+    with pytest.raises(JournalError, match=r"cannot be written .*What was committed before is kept"):
+        kit.run(serve(latency=0.05), kit.ask(3000), place)
+    assert gone
+    proxy.faults.clear()
+    monkeypatch.setattr(locks, "STALE_SECONDS", 0.0)
+    summary = kit.run(serve(), kit.ask(3000), place)
+    assert summary.reused > 0
+    assert (summary.ok, summary.sent) == (3000, 3000 - summary.reused)
+    assert len(texts(place)) == 3000
 
 
 def test_a_url_of_an_unknown_kind_is_one_clear_error():

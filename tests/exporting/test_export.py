@@ -10,6 +10,7 @@ import duckdb
 import orjson
 import polars as pl
 import pytest
+import s3
 import yaml
 
 import sql
@@ -369,20 +370,11 @@ def test_the_command_writes_the_file_and_says_how_much_it_is(mbt, tmp_path):
 
 
 def test_a_lake_in_an_object_store_is_exported_likewise(made, exported, tmp_path):
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        options = {"key": "test", "secret": "test", "endpoint_url": f"http://{host}:{port}"}
-        # A name of its own: the buckets of this server are those of every other one in the process.
-        lake = Lake("s3://exported/lake", **options)
-        lake.root.fs.mkdir("exported")
-        lake.root.fs.put(made[0].artifacts.lake.root.path, "exported/lake", recursive=True)
+    with s3.serving_bucket() as bucket:
+        # Not from the environment: DuckDB then reads it through fsspec.
+        lake = Lake(f"{bucket.url}/lake", key=s3.KEY, secret=s3.SECRET, endpoint_url=bucket.endpoint)
+        lake.root.fs.put(made[0].artifacts.lake.root.path, f"{bucket.name}/lake", recursive=True)
         done = export(tmp_path / "x.duckdb", made[0].study, lake, made[0].home, Choice())
-    finally:
-        server.stop()
     assert done.rows == exported[1].rows
     assert read_alone(tmp_path / "x.duckdb", "select count(*), count(f1) from lineage")[0] == [
         [exported[2]["lineage"].height] * 2

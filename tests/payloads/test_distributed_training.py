@@ -14,7 +14,8 @@ from trainings import LORA, QUICK, Listener, command, differing, weights
 
 from mbt_assets.payloads.sft import fine_tune
 from resources.accelerate_configs import config_file
-from resources.compute import LocalCompute, PayloadError
+from resources.compute import LocalCompute
+from resources.launching import PayloadError
 
 SPREAD = """
 import os

@@ -10,9 +10,11 @@ import dagster as dg
 import pytest
 from processes import kill, marked, until
 
+from partitions.study import Compute
 from resources.accelerate_configs import ComputeError, config_file, packaged
-from resources.compute import LocalCompute, PayloadError, _launcher
+from resources.compute import LocalCompute
 from resources.gpus import GpuError, Gpus, Holder
+from resources.launching import PayloadError, launcher
 
 PAYLOAD = """
 import argparse, json, os, subprocess, sys, time
@@ -55,14 +57,14 @@ def room(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(room, gpus=0, accelerate=None, **spec):
+def run(room, gpus=0, accelerate=None, timeout_s=600, **spec):
     """What the payload returns, called from a real run."""
     results = []
 
     @dg.asset
     def made(context: dg.AssetExecutionContext):
         compute = LocalCompute(room / "logs")
-        options = {"gpus": gpus, "accelerate": accelerate}
+        options = {"needs": Compute(gpus=gpus, timeout_s=timeout_s), "accelerate": accelerate}
         results.append(compute.run(context, "work", {"out_dir": str(room / "out"), **spec}, **options))
         return dg.MaterializeResult()
 
@@ -88,6 +90,13 @@ def test_more_gpus_than_there_are_is_told(room):
 def test_a_payload_that_fails_is_told_with_the_end_of_its_log(room):
     with pytest.raises(PayloadError, match=r"failed with code 3.*work-out\.log ends with:\nhello from the payload"):
         run(room, status=3)
+
+
+def test_a_payload_that_takes_longer_than_its_model_allows_is_ended(room):
+    there = room / "there"
+    with pytest.raises(PayloadError, match=r"(?s)code 124.*ended: it took longer than 3 s"):
+        run(room, sleep=str(there), timeout_s=3)
+    assert there.exists()
 
 
 def test_a_failure_is_told_by_what_this_run_printed(room):
@@ -123,7 +132,7 @@ def test_an_unknown_accelerate_config_stops_before_anything_is_written(room):
 
 @pytest.mark.parametrize(("gpus", "processes"), [(0, None), (4, "4"), (1, "1")])
 def test_the_launcher_is_told_how_many_processes_there_are(gpus, processes):
-    words = _launcher("multi_gpu", gpus)
+    words = launcher("python", config_file("multi_gpu"), gpus)
     assert words[words.index("--config_file") + 1] == str(config_file("multi_gpu"))
     assert words[words.index("--main_process_port") + 1] == "0"
     assert words[words.index("--num_machines") + 1] == "1"

@@ -1,3 +1,5 @@
+import io
+import itertools
 import multiprocessing
 import os
 import signal
@@ -7,16 +9,20 @@ import time
 import duckdb
 import polars as pl
 import pytest
+from s3 import in_environment, serving_bucket
 
 from partitions.grid import Node
 from partitions.study_file import load_study
-from resources import warehouse
+from resources import lake_in_duckdb, warehouse
 from resources.lake import Lake, LakeError, Provenance, rows_digest
+from resources.lake_in_duckdb import steadily
 from resources.tables import LAKE_TABLES, SQL_TABLES, TABLES
 
 NODE = Node("base_models", "tiny__base")
 PROVENANCE = Provenance("f", {"prompt": "p"}, {"train_questions[a]": "v"}, "run", "2026-01-01T00:00:00+00:00")
-CONTEXT = multiprocessing.get_context("spawn")
+# One import for all processes: each is a fork of one that has loaded everything.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["resources.warehouse"])
 
 
 def models(count=1, uri="/somewhere"):
@@ -26,9 +32,23 @@ def models(count=1, uri="/somewhere"):
     return pl.DataFrame(rows, schema={name: column.dtype for name, column in TABLES["base_models"].columns().items()})
 
 
-@pytest.fixture(params=["folder", "memory"])
-def lake(request, tmp_path):
-    return Lake(tmp_path / "lake" if request.param == "folder" else f"memory://{tmp_path}/lake")
+@pytest.fixture(scope="module")
+def bucket():
+    with serving_bucket() as bucket, in_environment(bucket.settings()):
+        yield bucket
+
+
+@pytest.fixture(params=["folder", "s3"])
+def root(request, tmp_path):
+    """A folder, or a prefix in a real S3 server's bucket."""
+    if request.param == "folder":
+        return str(tmp_path / "lake")
+    return f"{request.getfixturevalue('bucket').url}/{tmp_path.name}"
+
+
+@pytest.fixture
+def lake(root):
+    return Lake(root)
 
 
 def test_a_partition_comes_back_as_it_was_written(lake):
@@ -87,16 +107,22 @@ def test_a_damaged_file_is_named(lake):
         lake.stored(NODE)
 
 
-def test_a_file_that_no_longer_fits_the_schema_is_refused_on_read(tmp_path):
-    lake = Lake(tmp_path)
+def test_a_file_that_no_longer_fits_the_schema_is_refused_on_read(lake):
     lake.write(NODE, models(), PROVENANCE)
-    models().drop("uri").write_parquet(str(lake.path(NODE)))
+    lake.path(NODE).write_bytes(parquet(models().drop("uri")))
     with pytest.raises(LakeError, match="column uri is missing"):
         lake.read(NODE)
 
 
-def write_for_ever(root, started):
+def parquet(frame):
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def write_for_ever(root, environment, started):
     """Replaces one partition again and again; each version has one uri and 2 000 rows."""
+    os.environ.update(environment)
     lake = Lake(root)
     started.set()
     version = 0
@@ -105,18 +131,14 @@ def write_for_ever(root, started):
         lake.write(NODE, models(2_000, uri=f"/version/{version}"), PROVENANCE)
 
 
-def test_a_writer_killed_at_any_moment_never_leaves_half_a_partition(tmp_path):
-    lake = Lake(tmp_path)
+def test_a_writer_killed_at_any_moment_never_leaves_half_a_partition(lake, root):
     lake.write(NODE, models(2_000, uri="/version/0"), PROVENANCE)
-    # One import for all the victims: each is a fork of a process that has loaded everything.
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["resources.lake"])
-    for trial in range(50):
-        started = server.Event()
-        writer = server.Process(target=write_for_ever, args=(str(tmp_path), started))
+    for trial in range(20 if lake.root.protocol == "" else 10):
+        started = CONTEXT.Event()
+        writer = CONTEXT.Process(target=write_for_ever, args=(root, dict(os.environ), started))
         writer.start()
         assert started.wait(60)
-        time.sleep(0.002 * trial)
+        time.sleep(0.005 * trial)
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
         frame = lake.read(NODE)
@@ -135,38 +157,108 @@ def questions(dataset, version, count=500):
     return pl.DataFrame(rows, schema=schema)
 
 
-def write_versions(root, dataset, versions):
+def write_versions(root, environment, dataset, versions, pause=0.0):
+    os.environ.update(environment)
     lake = Lake(root)
     for version in range(versions):
-        lake.write(Node("validation_questions", dataset), questions(dataset, version), PROVENANCE)
+        # No two versions have as many rows: rows of one that are read by the footer of another would show.
+        lake.write(Node("validation_questions", dataset), questions(dataset, version, 500 + version), PROVENANCE)
+        time.sleep(pause)
+
+
+def study_of(names):
+    """The embedded study with datasets of these names."""
+    study = load_study("embedded")
+    study = study.model_copy(update={"datasets": dict.fromkeys(names, study.datasets["trails"])})
+    return study.model_copy(update={"training_datasets": names[:1]})
+
+
+VERSIONS = """
+    SELECT dataset, count(*) AS rows, min(question) AS oldest, max(question) AS newest
+    FROM validation_questions GROUP BY dataset ORDER BY dataset
+"""
+
+
+def whole(rows):
+    """Whether the rows of every dataset are all of one version, and all that it has."""
+    return all(oldest == newest == f"version {count - 500}" for _, count, oldest, newest in rows)
 
 
 def test_eight_writers_and_a_reader_of_the_warehouse_never_disturb_each_other(tmp_path):
-    study = load_study("embedded")
     names = [f"k{i}" for i in range(8)]
-    study = study.model_copy(update={"datasets": dict.fromkeys(names, study.datasets["trails"])})
-    study = study.model_copy(update={"training_datasets": names[:1]})
+    study = study_of(names)
     lake = Lake(tmp_path / "lake")
     for table in SQL_TABLES:
         lake.ensure_schema(table, pl.DataFrame(schema={"dataset": pl.String, "variant": pl.String}))
     path = tmp_path / "mbt.duckdb"
     warehouse.build(path, lake, study, {})
-    writers = [CONTEXT.Process(target=write_versions, args=(str(tmp_path / "lake"), name, 20)) for name in names]
+    writers = [CONTEXT.Process(target=write_versions, args=(lake.root.path, {}, name, 6, 0.3)) for name in names]
     for writer in writers:
         writer.start()
     most = 0
-    with warehouse.reading(path) as connection:
+    with warehouse.reading(path, lake) as connection:
         while any(writer.is_alive() for writer in writers):
-            sql = "SELECT dataset, count(*), count(DISTINCT question) FROM validation_questions GROUP BY dataset"
-            seen = connection.execute(sql).fetchall()
-            assert {(rows, versions) for _, rows, versions in seen} <= {(500, 1)}
+            seen = warehouse.query(connection, VERSIONS, lake=lake).rows()
+            assert whole(seen), seen
             warehouse.build(path, lake, study, {})
             most = max(most, len(seen))
-    assert [writer.exitcode for writer in writers] == [0] * 8
-    with warehouse.reading(path) as connection:
-        sql = "SELECT count(*), count(DISTINCT dataset) FROM validation_questions WHERE question = 'version 19'"
-        assert connection.execute(sql).fetchone() == (4_000, 8)
+        assert [writer.exitcode for writer in writers] == [0] * 8
+        last = warehouse.query(connection, VERSIONS, lake=lake).rows()
+    assert last == [(name, 505, "version 5", "version 5") for name in names]
     assert most > 0
+
+
+def test_a_query_reads_rows_of_whole_writes_while_partitions_are_replaced(lake, root):
+    names = ["k0", "k1"]
+    for name in names:
+        write_versions(root, {}, name, 1)
+    writers = [CONTEXT.Process(target=write_versions, args=(root, dict(os.environ), name, 12, 0.4)) for name in names]
+    for writer in writers:
+        writer.start()
+    different = set()
+    with warehouse.lake_connection(lake, study_of(names), ("validation_questions",)) as connection:
+        while any(writer.is_alive() for writer in writers):
+            seen = steadily(lake, lambda: connection.execute(VERSIONS).fetchall(), ("validation_questions",))
+            assert len(seen) == 2 and whole(seen), seen
+            different.add(tuple(seen))
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert len(different) > 1
+
+
+def test_two_writers_of_one_partition_leave_the_rows_of_the_last(lake, root):
+    writers = [CONTEXT.Process(target=write_versions, args=(root, dict(os.environ), "k0", 5)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    node = Node("validation_questions", "k0")
+    assert lake.read(node).equals(questions("k0", 4, 504))
+    assert lake.stored(node).data_version == rows_digest(questions("k0", 4, 504))
+
+
+def test_a_query_that_is_disturbed_at_every_try_says_so(lake, monkeypatch):
+    monkeypatch.setattr(lake_in_duckdb, "PAUSE_S", 0.0)
+
+    node, counts = Node("validation_questions", "k0"), itertools.count(1)
+
+    def disturbed():
+        lake.write(node, questions("k0", 0, next(counts)), PROVENANCE)
+        return []
+
+    disturbed()
+    with pytest.raises(LakeError, match=r"replaced during each of 6 tries.*validation_questions/partition=k0"):
+        steadily(lake, disturbed)
+
+
+def test_what_another_process_wrote_is_seen_at_once(lake, root):
+    assert lake.keys("validation_questions") == []
+    assert lake.stored(Node("validation_questions", "k0")) is None
+    writer = CONTEXT.Process(target=write_versions, args=(root, dict(os.environ), "k0", 1))
+    writer.start()
+    writer.join()
+    assert lake.keys("validation_questions") == ["k0"]
+    assert lake.stored(Node("validation_questions", "k0")).rows == 500
 
 
 @pytest.fixture
@@ -191,8 +283,7 @@ def test_a_full_disk_leaves_the_old_partition(tiny_disk):
     assert [path.name for path in lake.path(NODE).parent.iterdir()] == ["rows.parquet"]
 
 
-def test_every_table_is_an_empty_view_before_anything_was_made(tmp_path):
-    lake = Lake(tmp_path)
+def test_every_table_is_an_empty_view_before_anything_was_made(lake):
     connection = warehouse.lake_connection(lake, load_study("embedded"))
     for table, schema in TABLES.items():
         described = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()]
@@ -202,7 +293,7 @@ def test_every_table_is_an_empty_view_before_anything_was_made(tmp_path):
     assert connection.execute("SELECT variant FROM base_models").fetchall() == [("tiny__base",)]
 
 
-def test_an_object_store_is_read_through_fsspec(tmp_path):
+def test_another_kind_of_store_is_read_through_fsspec(tmp_path):
     lake = Lake(f"memory://{tmp_path}/lake")
     lake.write(NODE, models(), PROVENANCE)
     connection = warehouse.lake_connection(lake, load_study("embedded"))

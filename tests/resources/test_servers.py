@@ -27,11 +27,17 @@ def paper_model(name):
     return load_study("paper").models[name]
 
 
+def test_vllm_reads_other_weights_than_safetensors_only_where_the_study_says_so():
+    server = paper_model("qwen3-4b").server.model_copy(update={"options": {"load_format": "auto"}})
+    command = " ".join(vllm_command("q", "hub://o/m@abc", server, 1))
+    assert command.count("--load-format") == 1 and command.endswith("--load-format auto")
+
+
 def test_the_flags_of_the_paper_s_models():
     command = vllm_command("qwen3-4b", "hub://Qwen/Qwen3-4B@abc", paper_model("qwen3-4b").server, 8000)
     assert " ".join(command) == (
         "vllm serve Qwen/Qwen3-4B --served-model-name qwen3-4b --host 127.0.0.1 --port 8000 --revision abc "
-        "--max-model-len 32768 --gpu-memory-utilization 0.9 --tensor-parallel-size 4 --reasoning-parser qwen3"
+        "--load-format safetensors --max-model-len 32768 --gpu-memory-utilization 0.9 --tensor-parallel-size 4 --reasoning-parser qwen3"
     )
     judge = vllm_command("j", "/models/g", paper_model("gemma-4-31b-it").server, 1, trust_remote_code=True)
     assert judge[-2:] == ["--reasoning-parser", "gemma4"]
