@@ -69,7 +69,7 @@ class Sampling(StudyModel):
     extra: dict[str, Any] = {}
 
 
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?$")]
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|[MGTPE]|[KMGTPE]i)?$")]
 """An amount of CPU or memory as Kubernetes writes it: `500m`, `64Gi`."""
 
 

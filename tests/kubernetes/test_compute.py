@@ -1,5 +1,6 @@
 """Payloads as pods of the stand-in cluster, called from a real run, by Dagster's own Pipes client."""
 
+import contextlib
 import json
 import threading
 
@@ -133,7 +134,7 @@ def test_a_payload_left_over_from_a_killed_step_makes_way_for_the_next(room):
 
 
 def _quietly(room, there):
-    with pytest.raises(Exception):  # noqa: B017  whatever it is: its pod is taken away
+    with contextlib.suppress(Exception):
         run(room, spec={"sleep": str(there)})
 
 

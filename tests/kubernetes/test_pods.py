@@ -1,6 +1,7 @@
 """What pods look like: pure functions of the cluster file and a model's entry."""
 
 import pytest
+from pydantic import ValidationError
 
 from partitions.study import Compute
 from partitions.study_file import load_study
@@ -133,6 +134,17 @@ def test_a_cluster_file_that_is_not_there_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("MBT_CLUSTER", str(tmp_path / "none.yaml"))
     with pytest.raises(ClusterError, match=r"MBT_CLUSTER: .*none.yaml cannot be read"):
         load_cluster()
+
+
+@pytest.mark.parametrize("amount", ["16", "0.5", "500m", "2k", "1.5G", "64Ki", "64Gi"])
+def test_an_amount_is_written_as_kubernetes_does(amount):
+    assert Compute(memory=amount).memory == amount
+
+
+@pytest.mark.parametrize("amount", ["", "Gi", "64ki", "64gb", "64 Gi", "-1"])
+def test_an_amount_that_kubernetes_would_refuse_is_refused(amount):
+    with pytest.raises(ValidationError, match="memory"):
+        Compute(memory=amount)
 
 
 def test_what_a_model_needs_of_a_cluster_changes_none_of_its_rows():

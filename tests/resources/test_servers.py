@@ -37,7 +37,8 @@ def test_the_flags_of_the_paper_s_models():
     command = vllm_command("qwen3-4b", "hub://Qwen/Qwen3-4B@abc", paper_model("qwen3-4b").server, 8000)
     assert " ".join(command) == (
         "vllm serve Qwen/Qwen3-4B --served-model-name qwen3-4b --host 127.0.0.1 --port 8000 --revision abc "
-        "--load-format safetensors --max-model-len 32768 --gpu-memory-utilization 0.9 --tensor-parallel-size 4 --reasoning-parser qwen3"
+        "--load-format safetensors "
+        "--max-model-len 32768 --gpu-memory-utilization 0.9 --tensor-parallel-size 4 --reasoning-parser qwen3"
     )
     judge = vllm_command("j", "/models/g", paper_model("gemma-4-31b-it").server, 1, trust_remote_code=True)
     assert judge[-2:] == ["--reasoning-parser", "gemma4"]

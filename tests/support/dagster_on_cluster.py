@@ -1,4 +1,4 @@
-"""A Dagster instance whose runs go to a stand-in cluster: dagster.yaml as a cluster has it, and launching by the CLI."""
+"""A Dagster instance whose runs go to a stand-in cluster: dagster.yaml as there, and launching by the CLI."""
 
 import json
 import os
