@@ -47,7 +47,7 @@ def slice_jobs(axes: Axes, artifacts: Artifacts, home: Home, build: Build) -> li
     def made(context: dg.OpExecutionContext, **chosen: set[str]) -> None:
         note_process(context.instance, context.run.run_id)
         grid = Grid(study, artifacts.imported_cells())
-        runner = Runner(grid, artifacts, home, build, on_report=_logged(context))
+        runner = Runner(grid, artifacts, home, build, made_by=context.run_id, on_report=_logged(context))
         force = context.run.tags.get(FORCE_TAG) == "true"
         reports = runner.run(units(grid, slice_of(grid, **chosen) | final_nodes()), force=force)
         failed = [report for report in reports if report.outcome == "failed"]

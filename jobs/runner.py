@@ -25,6 +25,7 @@ from partitions.grid import Grid, Node
 from partitions.study import Study
 from resources.artifacts import Artifacts
 from resources.home import Home
+from resources.run_tags import MADE_BY_TAG
 
 Outcome = Literal["made", "reused", "failed", "skipped"]
 UNIT_TAG = "mbt/unit"
@@ -131,6 +132,7 @@ class Runner:
         workers: units at once.
         on_start: told when a unit starts, with what it will make.
         on_report: told what became of a unit.
+        made_by: id of the run that this belongs to; empty where a person started it.
     """
 
     grid: Grid
@@ -140,6 +142,7 @@ class Runner:
     workers: int = 2
     on_start: Callable[[Unit, Sequence[Node]], None] = lambda unit, nodes: None
     on_report: Callable[[Report], None] = lambda report: None
+    made_by: str = ""
 
     def run(self, planned: list[Unit], *, force: bool = False) -> list[Report]:
         """Run every unit after those that it needs.
@@ -183,6 +186,8 @@ class Runner:
     def _submit(self, pool: Workers, unit: Unit, wanted: list[Node], force: bool) -> Future[Made]:
         self.on_start(unit, wanted)
         study, tags = self.grid.study.model_dump_json(), {UNIT_TAG: unit.name}
+        if self.made_by:
+            tags[MADE_BY_TAG] = self.made_by
         if force:
             tags[FORCE_TAG] = "true"
         return pool.submit(make, self.build, study, self.home, tuple(wanted), tags)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
@@ -93,7 +94,8 @@ def footer_of(path: UPath) -> dict[str, str]:
 def _looked_at(path: UPath, look: Callable[[IO[bytes]], Found]) -> Found:
     """What is found in a file of which only parts are read."""
     if not is_remote(path):
-        with Path(path.path).open("rb") as file:
+        # Arrow's own file: half the time of Python's, for thousands of footers.
+        with pa.OSFile(path.path) as file:
             return look(file)
     attempt = 1
     while True:

@@ -92,7 +92,9 @@ def result_of(spec: dict[str, Any]) -> dict[str, Any]:
     return orjson.loads((Path(spec["out_dir"]) / RESULT_FILE).read_bytes())
 
 
-def guarded(python: str, spec: dict[str, Any], needs: Compute, parent: int | None = None) -> list[str]:
+def guarded(
+    python: str, spec: dict[str, Any], needs: Compute, parent: int | None = None, *, alone: bool = True
+) -> list[str]:
     """The words before a program that end it with all that it started, and let one at a time work on its folder.
 
     Args:
@@ -100,12 +102,14 @@ def guarded(python: str, spec: dict[str, Any], needs: Compute, parent: int | Non
         spec: the payload's.
         needs: says how long it may take.
         parent: the process whose end ends it; None where it is the first of a container.
+        alone: whether it has the folder to itself; not where several machines work on it.
     """
     out_dir = Path(spec["out_dir"])
     # For a payload that still ends while the next one on the same folder starts.
     lock = out_dir.with_name(out_dir.name + ".lock")
     watched = [] if parent is None else ["--parent", str(parent)]
-    options = [*watched, "--grace", str(GRACE_S), "--lock", str(lock), "--limit", str(needs.timeout_s)]
+    locked = ["--lock", str(lock)] if alone else []
+    options = [*watched, "--grace", str(GRACE_S), *locked, "--limit", str(needs.timeout_s)]
     return [python, "-m", "resources.guard", *options, "--"]
 
 

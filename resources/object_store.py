@@ -12,6 +12,8 @@ from typing import Any
 
 from upath import UPath
 
+from resources.home import HomeError
+
 S3 = ("s3", "s3a")
 ATTEMPTS = 5
 """How often a request to S3 is made, with growing pauses of 15 s in all at most; `AWS_MAX_ATTEMPTS` changes it."""
@@ -47,9 +49,16 @@ def options_of(url: str) -> dict[str, Any]:
     # Botocore's own default waits too briefly for a store that says "slow down".
     retries = {
         "mode": os.environ.get("AWS_RETRY_MODE") or "standard",
-        "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS") or ATTEMPTS),
+        "total_max_attempts": _attempts(),
     }
     return {**fresh, "config_kwargs": {"retries": retries}}
+
+
+def _attempts() -> int:
+    given = os.environ.get("AWS_MAX_ATTEMPTS") or str(ATTEMPTS)
+    if not given.isdecimal() or int(given) < 1:
+        raise HomeError(f"AWS_MAX_ATTEMPTS is {given!r}: give the number of tries, at least 1")
+    return int(given)
 
 
 class StoreError(OSError):
@@ -70,6 +79,8 @@ def as_os_error() -> Iterator[None]:
         yield
     except (FileNotFoundError, FileExistsError, StoreError):
         raise
+    except ImportError as error:
+        raise StoreError(f"{error}; for S3: pip install -e .[s3]") from error
     except Exception as error:
         if type(error).__name__ == "FileExpired":
             raise ReplacedError(str(error)) from error

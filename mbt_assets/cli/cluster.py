@@ -77,13 +77,13 @@ def idle(study: OfStudy = None) -> None:
 
 
 def _connected() -> Cluster:
-    from resources.k8s.client import connect
+    from resources.k8s.client import FEW_TRIES, connect
     from resources.k8s.cluster import VARIABLE, ClusterError, load_cluster
 
     cluster = load_cluster()
     if cluster is None:
         raise ClusterError(f"no cluster is named: set {VARIABLE} to a cluster file (docs/kubernetes.md)")
-    connect(cluster)
+    connect(cluster, FEW_TRIES)
     return cluster
 
 

@@ -30,11 +30,12 @@ def ready_home(home: Home, options: Options | None = None) -> Path:
     folder = home.dagster
     folder.mkdir(parents=True, exist_ok=True)
     url = postgres_url()
+    if url is not None:
+        # Before the settings: a mistyped address must not lead away from the records that are there.
+        reach(url, home.study)
     notice = ready_settings(folder, url is not None, options)
     if notice:
         err.print(f"[yellow]note:[/] {escape(notice)}", highlight=False, soft_wrap=True)
-    if url is not None:
-        reach(url, home.study)
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
 

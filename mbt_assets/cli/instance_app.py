@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -156,7 +156,12 @@ def _age(text: str) -> timedelta:
     found = re.fullmatch(r"([0-9]+)([hdw])", text)
     if not found:
         raise typer.BadParameter(f"{text!r}: write a number and h, d or w, as 90d", param_hint="--older-than")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
+    try:
+        age = timedelta(**{UNITS[found[2]]: int(found[1])})
+        datetime.now(UTC) - age
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is before the year 1", param_hint="--older-than") from None
+    return age
 
 
 @app.command()

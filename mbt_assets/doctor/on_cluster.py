@@ -52,7 +52,11 @@ def _look(cluster: Cluster) -> list[Finding]:
             advice = "check kubeconfig in the cluster file, and the network"
             return [Finding("cluster", "fault", f"{settings.host} does not answer: {why}", advice)]
         where = Finding("cluster", "ok", f"Kubernetes {version} at {settings.host}, namespace {cluster.namespace}")
-        return [where, _rights(api, cluster), *_objects(api, cluster)]
+        try:
+            return [where, _rights(api, cluster), *_objects(api, cluster)]
+        except (kubernetes.client.ApiException, HTTPError, OSError) as error:
+            why = " ".join(str(error).split())[:200]
+            return [where, Finding("rights on the cluster", "fault", f"cannot be asked for: {why}", "try again")]
 
 
 def _rights(api: Any, cluster: Cluster) -> Finding:

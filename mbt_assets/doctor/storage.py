@@ -60,7 +60,8 @@ def _folder(lake: Lake):  # type: ignore[no-untyped-def]
 def _lake_fault(lake: Lake, what: str) -> Finding:
     advice = "check MBT_LAKE and the rights there"
     if is_s3(lake.root):
-        advice = "check MBT_LAKE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or the role, AWS_ENDPOINT_URL, AWS_REGION"
+        advice = "check MBT_LAKE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or the role, AWS_ENDPOINT_URL, "
+        advice += "AWS_DEFAULT_REGION"
     return Finding("lake", "fault", f"{lake.root}: {what}", advice)
 
 

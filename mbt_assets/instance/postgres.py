@@ -44,8 +44,9 @@ def postgres_url() -> URL | None:
 
 
 def shown(url: URL) -> str:
-    """The address without its password."""
-    return url.render_as_string(hide_password=True)
+    """The address without its password, which may stand among the options too."""
+    hidden = {name: "hidden" for name in url.query if "password" in name}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def reach(url: URL, study: str) -> None:

@@ -25,6 +25,7 @@ from partitions.grid import Grid, Node
 from resources.artifacts import Artifacts
 from resources.home import Home
 from resources.lake import LakeError
+from resources.object_store import StoreError
 from resources.server_files import kept_servers
 
 BATCH = 500
@@ -129,11 +130,15 @@ def makers_in_lake(artifacts: Artifacts, grid: Grid) -> set[str]:
 
 
 def _maker(artifacts: Artifacts, node: Node) -> str:
-    # What is damaged has no maker that could be told.
-    with contextlib.suppress(LakeError):
+    try:
         stored = artifacts.stored(node)
-        return stored.provenance.run_id if stored else ""
-    return ""
+    except LakeError as error:
+        # A store that does not answer now would take its makers along.
+        if isinstance(error.__cause__, StoreError):
+            raise
+        # What is damaged has no maker that could be told.
+        return ""
+    return stored.provenance.run_id if stored else ""
 
 
 def old_logs(home: Home, before: datetime) -> list[Path]:

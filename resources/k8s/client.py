@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import kubernetes
@@ -14,7 +15,12 @@ from urllib3.util import Retry
 
 from resources.k8s.cluster import Cluster, ClusterError
 
-TRIES = 6
+TRIES = 9
+FEW_TRIES = 2
+"""For a person who waits for the answer."""
+LONGEST_PAUSE_S = 30
+OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where a pod is told the namespace that it is in."""
 BUSY = (429, 500, 502, 503, 504)
 BACKOFF_S = 0.5
 NOT_FOUND, CONFLICT = 404, 409
@@ -31,14 +37,18 @@ ALIVE = [
 forgot the connection."""
 
 
-def connect(cluster: Cluster) -> None:
+def connect(cluster: Cluster, tries: int = TRIES) -> None:
     """Make every client of this process that is created from now on speak to the cluster.
 
     A request that the API server cannot serve at the moment is repeated, with growing pauses. A create that did
     reach it the first time answers 409 to the second: see `create`.
 
+    Args:
+        cluster: the cluster.
+        tries: of a request: nine take two minutes, in which a control plane may be replaced.
+
     Raises:
-        ClusterError: there is no kubeconfig, or this process does not run in a cluster.
+        ClusterError: there is no kubeconfig, this process does not run in a cluster, or runs in another namespace.
     """
     try:
         if cluster.kubeconfig:
@@ -48,10 +58,12 @@ def connect(cluster: Cluster) -> None:
     except kubernetes.config.ConfigException as error:
         where = cluster.kubeconfig or "this process does not run in a cluster"
         raise ClusterError(f"no way to the cluster ({where}: {error}): set `kubeconfig` in the cluster file") from error
+    _refuse_other_namespace(cluster)
     settings = kubernetes.client.Configuration.get_default_copy()
     settings.retries = Retry(
-        total=TRIES,
+        total=tries,
         backoff_factor=BACKOFF_S,
+        backoff_max=LONGEST_PAUSE_S,
         status_forcelist=BUSY,
         allowed_methods=None,
         raise_on_status=False,
@@ -59,6 +71,15 @@ def connect(cluster: Cluster) -> None:
     )
     settings.socket_options = ALIVE
     kubernetes.client.Configuration.set_default(settings)
+
+
+def _refuse_other_namespace(cluster: Cluster) -> None:
+    # What a pod makes is owned by it, and an owner in another namespace is none: it would be collected at once.
+    own = OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.is_file() else cluster.namespace
+    if own != cluster.namespace:
+        raise ClusterError(
+            f"the cluster file says namespace {cluster.namespace}, and this pod is in {own}: make them one"
+        )
 
 
 def create(call: Callable[[str, Any], Any], namespace: str, body: Any) -> None:

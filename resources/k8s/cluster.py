@@ -97,6 +97,7 @@ class Cluster(_Settings):
         kubeconfig: a kubeconfig file; null is for processes that run in the cluster themselves.
         poll_s: seconds between two looks at a pod.
         lease_s: seconds without a sign of life after which a user of a model server counts as gone.
+        patience_s: seconds that a pod may be without its image, or fail to make its container, before it is given up.
         start_timeout_s: seconds until a payload's pod has to run: the queue for GPUs and the pull of its image.
     """
 
@@ -114,6 +115,7 @@ class Cluster(_Settings):
     kubeconfig: str | None = None
     poll_s: float = Field(default=5, gt=0)
     lease_s: float = Field(default=120, ge=1)
+    patience_s: float = Field(default=60, ge=0)
     start_timeout_s: float = Field(default=14_400, gt=0)
 
 

@@ -17,7 +17,9 @@ DISRUPTED = "DisruptionTarget"
 OF_ITS_OWN = "exceeds"
 """In the message of an eviction for using more of a volume than the pod may."""
 NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-NEVER_STARTS = ("CrashLoopBackOff", "RunContainerError", "CreateContainerConfigError", "CreateContainerError")
+NOT_STARTED = ("CrashLoopBackOff", "RunContainerError", "CreateContainerConfigError", "CreateContainerError")
+MAY_PASS = ("ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError", "CreateContainerError")
+"""Of those: what a registry, or a volume that is not mounted yet, may be the cause of for a moment."""
 OUT_OF_TIME = "DeadlineExceeded"
 TOOK_TOO_LONG = 124
 LOG_LINES = 200
@@ -50,10 +52,12 @@ class Waiting:
     Attributes:
         why: in words.
         hopeless: waiting on will not help.
+        troubled: it may not help; see `patience`.
     """
 
     why: str
     hopeless: bool
+    troubled: bool = False
 
 
 def waiting_for(pod: Any) -> Waiting | None:
@@ -62,16 +66,19 @@ def waiting_for(pod: Any) -> Waiting | None:
         waiting = status.state.waiting if status.state else None
         if waiting and waiting.reason in NO_IMAGE:
             why = f"the image {status.image or _image(pod)} cannot be pulled ({waiting.reason}: {waiting.message})"
-            # The first failure may be the registry's hiccup: the second pull tells.
-            return Waiting(why, waiting.reason != "ErrImagePull")
-        if waiting and waiting.reason in NEVER_STARTS:
-            return Waiting(f"its container does not start ({waiting.reason}: {waiting.message})", True)
+            return _trouble(why, waiting.reason)
+        if waiting and waiting.reason in NOT_STARTED:
+            return _trouble(f"its container does not start ({waiting.reason}: {waiting.message})", waiting.reason)
     if pod.status.phase != "Pending":
         return None
     for condition in pod.status.conditions or []:
         if condition.type == "PodScheduled" and condition.status == "False":
             return Waiting(f"no node has room for it ({condition.message or condition.reason})", False)
     return Waiting("its node prepares it", False)
+
+
+def _trouble(why: str, reason: str) -> Waiting:
+    return Waiting(why, hopeless=reason not in MAY_PASS, troubled=True)
 
 
 def ending_of(core: kubernetes.client.CoreV1Api, namespace: str, selector: str, error: Exception) -> Ending:
@@ -121,7 +128,7 @@ def explain(pod: Any, memory: str = "compute.memory of its model") -> tuple[str,
     if status.reason == OUT_OF_TIME:
         return "took too long: raise compute.timeout_s of its model", False
     waiting = waiting_for(pod)
-    if waiting and waiting.hopeless:
+    if waiting and waiting.troubled:
         return f"never ran: {waiting.why}", False
     for container in status.container_statuses or []:
         ended = container.state.terminated if container.state else None

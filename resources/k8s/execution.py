@@ -13,6 +13,9 @@ from resources.k8s.pods import Manifest, labels, own_name_env, resources
 K8S_CONFIG = "dagster-k8s/config"
 """Tag of an op: what Dagster puts into the pod of its steps. Tags of a run or a job never reach them."""
 
+LOOKS = 4
+"""Of a payload's pod for one of a step's: there are many steps at once, and each look is two requests."""
+
 
 def executor_of(cluster: Cluster, study: str) -> dg.ExecutorDefinition:
     """The executor of every job.
@@ -36,7 +39,7 @@ def executor_of(cluster: Cluster, study: str) -> dg.ExecutorDefinition:
     }
     if cluster.kubeconfig:
         settings["kubeconfig_file"] = cluster.kubeconfig
-    return telling_executor(cluster.poll_s).configured(settings)
+    return telling_executor(LOOKS * cluster.poll_s, cluster.patience_s).configured(settings)
 
 
 def step_tags(cluster: Cluster, asset: str) -> dict[str, Manifest]:

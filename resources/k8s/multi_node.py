@@ -14,7 +14,7 @@ from dagster_k8s.pipes import PipesK8sPodLogsMessageReader
 from resources.k8s.client import create
 from resources.k8s.cluster import Cluster
 from resources.k8s.pods import Manifest
-from resources.k8s.starting import PodNeverRan, wait_until_started
+from resources.k8s.starting import wait_until_all_started
 from resources.k8s.training_job import INDEX_LABEL, JOB_LABEL
 
 
@@ -27,7 +27,7 @@ def run_job(context: dg.AssetExecutionContext, cluster: Cluster, name: str, serv
 
     Raises:
         JobFailed: one of them did not.
-        PodNeverRan: the first one does not start.
+        PodNeverRan: one does not start.
     """
     core, batch = kubernetes.client.CoreV1Api(), kubernetes.client.BatchV1Api()
     reader = PipesK8sPodLogsMessageReader()
@@ -39,8 +39,7 @@ def run_job(context: dg.AssetExecutionContext, cluster: Cluster, name: str, serv
         container["env"] = [*container["env"], *env]
         create(core.create_namespaced_service, cluster.namespace, service)
         create(batch.create_namespaced_job, cluster.namespace, job)
-        first = _first_pod(core, batch, cluster, name)
-        wait_until_started(core, cluster, first, context.log.info)
+        first = _first_of_all(core, batch, cluster, job, context.log.info)
         reader.consume_pod_logs(
             context=context,
             core_api=core,
@@ -50,16 +49,16 @@ def run_job(context: dg.AssetExecutionContext, cluster: Cluster, name: str, serv
         _wait_until_ended(batch, cluster, name)
 
 
-def _first_pod(core: Any, batch: Any, cluster: Cluster, name: str) -> str:
-    chosen = f"{JOB_LABEL}={name},{INDEX_LABEL}=0"
+def _first_of_all(core: Any, batch: Any, cluster: Cluster, job: Manifest, notice: Callable[[str], None]) -> str:
+    """The name of the pod of rank 0, once the pods of all ranks run: the first one waits for the others in vain."""
+    name = job["metadata"]["name"]
 
-    def found() -> str | None:
-        pods = core.list_namespaced_pod(cluster.namespace, label_selector=chosen).items
-        if not pods:
-            _raise_if_failed(batch.read_namespaced_job_status(name, cluster.namespace))
-        return pods[0].metadata.name if pods else None
+    def found() -> list[Any]:
+        _raise_if_failed(batch.read_namespaced_job_status(name, cluster.namespace))
+        return core.list_namespaced_pod(cluster.namespace, label_selector=f"{JOB_LABEL}={name}").items
 
-    return _wait_for(found, cluster, f"the Job {name} makes no pod")
+    pods = wait_until_all_started(found, job["spec"]["completions"], cluster, f"the Job {name}", notice)
+    return next(pod.metadata.name for pod in pods if pod.metadata.labels.get(INDEX_LABEL) == "0")
 
 
 def _wait_until_ended(batch: Any, cluster: Cluster, name: str) -> None:
@@ -80,13 +79,3 @@ def _raise_if_failed(job: Any) -> None:
 def _has(job: Any, condition: str) -> Any:
     found = [c for c in job.status.conditions or [] if c.type == condition and c.status == "True"]
     return found[0] if found else None
-
-
-def _wait_for(found: Callable[[], str | None], cluster: Cluster, otherwise: str) -> str:
-    deadline = time.monotonic() + cluster.start_timeout_s
-    while time.monotonic() < deadline:
-        name = found()
-        if name:
-            return name
-        time.sleep(cluster.poll_s)
-    raise PodNeverRan(otherwise)

@@ -20,8 +20,6 @@ CALL = "mbt/call"
 """Label of what belongs to one start of a payload."""
 LONGEST_JOB_NAME = LONGEST_NAME - len("-999")
 """The pods of an indexed Job are hosts of its name and their number."""
-LET_GO_S = 60
-"""Seconds after a payload's time-out until its pod is ended too: for one that does not let itself be ended."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,11 @@ def payload_pod(cluster: Cluster, call: PayloadCall, payloads: str = PAYLOADS) -
     meeting = rendezvous(cluster, call.name, needs) if needs.nodes > 1 else ALONE
     program = [*launcher(PYTHON, call.config, needs.gpus, meeting), f"{payloads}.{call.payload}"]
     program += ["--spec", str(call.spec_file)]
-    # On several nodes the guards' lock would let but the first one work.
-    command = program if needs.nodes > 1 else [*guarded(PYTHON, call.spec, needs), *program]
+    command = [*guarded(PYTHON, call.spec, needs, alone=needs.nodes == 1), *program]
     pod = pod_spec(cluster, needs, image=cluster.images.train, command=command, gpus=needs.gpus)
-    return pod | {"restartPolicy": "Never", "activeDeadlineSeconds": needs.timeout_s + LET_GO_S}
+    # The guard ends a payload in time; this ends what does not let itself be ended. It counts from before the pull of
+    # the image.
+    return pod | {"restartPolicy": "Never", "activeDeadlineSeconds": needs.timeout_s + round(cluster.start_timeout_s)}
 
 
 def payload_objects(cluster: Cluster, call: PayloadCall, payloads: str = PAYLOADS) -> list[Manifest]:

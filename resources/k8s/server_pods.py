@@ -10,7 +10,8 @@ from typing import Any
 import kubernetes
 
 from resources.k8s.cluster import Cluster
-from resources.k8s.endings import explain, log_of, waiting_for
+from resources.k8s.endings import explain, log_of
+from resources.k8s.patience import Patience
 from resources.k8s.server_objects import Server
 from resources.k8s.workloads import Workloads
 from resources.leases import ServerError
@@ -58,6 +59,7 @@ class Awaited:
         self._core = kubernetes.client.CoreV1Api()
         self._told = ""
         self._running_since: dict[str, float] = {}
+        self._patience = Patience(cluster.patience_s)
 
     def addresses(self) -> list[str]:
         """Addresses of the pods that answer, as soon as all do or the others take too long.
@@ -99,7 +101,7 @@ class Awaited:
         return seen
 
     def _judge(self, pod: Any, seen: _Seen) -> None:
-        waiting = waiting_for(pod)
+        waiting = self._patience.waiting_for(pod)
         if waiting and waiting.hopeless:
             seen.hopeless = seen.hopeless or (pod, waiting.why)
         elif waiting:

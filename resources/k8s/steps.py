@@ -9,7 +9,8 @@ from dagster._core.executor.step_delegating import CheckStepHealthResult, StepHa
 from dagster_k8s import k8s_job_executor
 from dagster_k8s.executor import K8sStepHandler
 
-from resources.k8s.endings import explain, waiting_for
+from resources.k8s.endings import explain
+from resources.k8s.patience import Patience
 
 
 class TellingSteps(StepHandler):
@@ -17,11 +18,13 @@ class TellingSteps(StepHandler):
 
     Args:
         steps: Dagster's handler.
+        patience_s: seconds of trouble with its start after which a step's pod is given up.
     """
 
-    def __init__(self, steps: K8sStepHandler):
+    def __init__(self, steps: K8sStepHandler, patience_s: float):
         super().__init__()
         self._steps = steps
+        self._patience = Patience(patience_s)
 
     @property
     def name(self) -> str:
@@ -42,7 +45,7 @@ class TellingSteps(StepHandler):
         job = self._steps._get_k8s_step_job_name(step_handler_context)
         namespace = self._steps._get_container_context(step_handler_context).namespace
         pods = self._steps._api_client.get_pods_in_job(job, namespace)
-        if found.is_healthy and not any(map(_never_starts, pods)):
+        if found.is_healthy and not any(map(self._never_starts, pods)):
             return found
         if found.is_healthy:
             # It would start one day, when nobody waits for it any more.
@@ -50,10 +53,9 @@ class TellingSteps(StepHandler):
         why = next(filter(None, map(_trouble, pods)), "its pod is gone: its node was lost, or somebody deleted it")
         return CheckStepHealthResult.unhealthy(why)
 
-
-def _never_starts(pod: Any) -> bool:
-    waiting = waiting_for(pod)
-    return waiting is not None and waiting.hopeless
+    def _never_starts(self, pod: Any) -> bool:
+        waiting = self._patience.waiting_for(pod)
+        return waiting is not None and waiting.hopeless
 
 
 def _trouble(pod: Any) -> str:
@@ -61,11 +63,12 @@ def _trouble(pod: Any) -> str:
     return told and f"pod {pod.metadata.name} on node {pod.spec.node_name or '(none)'} {told}"
 
 
-def telling_executor(check_s: float) -> dg.ExecutorDefinition:
+def telling_executor(check_s: float, patience_s: float) -> dg.ExecutorDefinition:
     """Dagster's `k8s_job_executor` with steps that say why they are lost.
 
     Args:
         check_s: seconds between two looks at the pods of running steps, in whole ones.
+        patience_s: seconds of trouble with its start after which a step's pod is given up.
     """
     schema: Any = k8s_job_executor.config_schema
 
@@ -77,7 +80,7 @@ def telling_executor(check_s: float) -> dg.ExecutorDefinition:
     def in_pods(init_context: dg.InitExecutorContext) -> Any:
         made: Any = k8s_job_executor.executor_creation_fn(init_context)  # type: ignore[misc]
         # It takes neither as a setting; a look each 20 s is long beside a step.
-        made._step_handler = TellingSteps(made._step_handler)
+        made._step_handler = TellingSteps(made._step_handler, patience_s)
         made._check_step_health_interval_seconds = max(1, round(check_s))
         return made
 

@@ -93,7 +93,8 @@ class Workloads:
         seen = {"preconditions": {"resourceVersion": workload.metadata.resource_version}}
         with _unless_changed() as outcome:
             self._call("delete", kind, name, body={**seen, "propagationPolicy": "Background"})
-        if outcome.done:
+        # A request that was repeated finds it gone.
+        if outcome.done or self.read(kind, name) is None:
             # Whoever uses the server next makes it again.
             with _unless_changed():
                 self._core.delete_namespaced_service(name, self._namespace)

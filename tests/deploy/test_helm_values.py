@@ -15,6 +15,7 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster_chart import container_context, dagster_yaml, pods
 from dagster_chart_keys import faults
+from dagster_k8s import K8sRunLauncher
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
 from manifests import DEPLOY, KUSTOMIZE, by_name, loose_ends, rendered, validate
@@ -23,8 +24,11 @@ from mbt_assets.cli.instance import ready_home
 from resources.home import Home
 from resources.k8s import execution
 from resources.k8s.cluster import load_cluster
+from resources.k8s.run_launcher import RunLauncher
 
 VALUES = yaml.safe_load((DEPLOY / "helm/values.yaml").read_text())
+LAUNCHER = VALUES["runLauncher"]["config"]["customRunLauncher"]
+SETTINGS = ("runLauncher", "config", "customRunLauncher", "config")
 IMAGE = "mbt-assets-control:0.1.0"
 
 
@@ -37,7 +41,10 @@ def test_every_key_is_one_of_the_chart():
     [
         (("dagsterDaemon", "runMonitor"), {}, "values.dagsterDaemon has no key runMonitor"),
         (("dagsterDaemon", "runRetries", "maxRetries"), "2", "values.dagsterDaemon.runRetries.maxRetries is no int"),
-        (("runLauncher", "type"), "Launcher", "values.runLauncher.type is none of ['K8sRunLauncher']"),
+        (("runLauncher", "type"), "Launcher", "values.runLauncher.type is none of ['CustomRunLauncher']"),
+        ((*SETTINGS, "jobNamespace"), "mbt", "config has no key jobNamespace"),
+        ((*SETTINGS, "security_context"), {"privilege": True}, "is no SecurityContext"),
+        ((*SETTINGS, "volumes"), [{"name": "study", "configMaps": {}}], "is no Volume"),
         (("dagsterWebserver", "securityContext"), {"capability": {}}, "is no SecurityContext"),
         (("dagsterWebserver", "startupProbe"), {"enabled": True, "delay": 1}, "is no Probe"),
     ],
@@ -67,8 +74,7 @@ def test_nothing_is_offered_outside_the_cluster():
 def test_it_names_objects_that_the_manifests_make():
     objects = by_name(rendered(KUSTOMIZE / "overlays/trial"))
     code = VALUES["dagster-user-deployments"]
-    launcher = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
-    run_account = launcher["runK8sConfig"]["podSpecConfig"]["serviceAccountName"]
+    run_account = LAUNCHER["config"]["service_account_name"]
     for account in (VALUES["serviceAccount"]["name"], code["serviceAccount"]["name"], run_account):
         assert ("ServiceAccount", account) in objects
     assert ("Service", VALUES["postgresql"]["postgresqlHost"]) in objects
@@ -93,6 +99,14 @@ def test_dagster_takes_the_settings_of_its_database(name):
     assert validate_config(taken, storage["config"]).success
 
 
+def test_the_launcher_names_what_the_chart_makes_for_this_release_and_namespace():
+    (namespace,) = {one["metadata"]["name"] for one in rendered(KUSTOMIZE / "base") if one["kind"] == "Namespace"}
+    assert LAUNCHER["config"]["job_namespace"] == namespace
+    assert LAUNCHER["config"]["instance_config_map"] == "dagster-instance"
+    assert LAUNCHER["config"]["dagster_home"] == VALUES["global"]["dagsterHome"]
+    assert LAUNCHER["config"]["postgres_password_secret"] == VALUES["global"]["postgresqlSecretName"]
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     with StandIn(tmp_path_factory.mktemp("cluster")) as cluster:
@@ -111,6 +125,13 @@ def instance(cluster, tmp_path_factory):
     (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
     with dg.DagsterInstance.from_config(str(home)) as instance:
         yield instance
+
+
+def test_dagster_loads_the_launcher_and_takes_it_for_its_own(instance):
+    assert type(instance.run_launcher) is RunLauncher
+    # Only with such a one does `k8s_job_executor` give steps the volumes and variables of runs.
+    assert isinstance(instance.run_launcher, K8sRunLauncher)
+    assert instance.run_launcher.supports_check_run_worker_health and instance.run_launcher.supports_resume_run
 
 
 def test_the_settings_mean_what_they_say(instance):

@@ -182,6 +182,7 @@ def test_a_wrong_password_is_one_clear_error(postgres, home, monkeypatch):
     [
         ("postgresql://mbt:{password}@127.0.0.1:1/mbt", "Connection refused"),
         ("postgresql://mbt:{password}@no-such-host.invalid/mbt", "no-such-host.invalid"),
+        ("postgresql://mbt@127.0.0.1:1/mbt?password={password}", "Connection refused"),
         ("mysql://mbt:{password}@127.0.0.1/mbt", "only postgresql:// will do"),
         ("mbt:{password}", "is no database address"),
         ("postgresql://mbt:{password}@127.0.0.1:port/mbt", "is no database address"),

@@ -225,6 +225,7 @@ def test_the_commands_set_up_tell_and_prune(database, tmp_path, mbt):
     ("arguments", "said"),
     [
         (["prune", "--older-than", "90"], "write a number and h, d or w"),
+        (["prune", "--older-than", "1000000d"], "is before the year 1"),
         (["init", "--pool", "gpu"], "write the pool and its limit"),
         (["init", "--pool", "gpus=2"], "no asset is in a pool 'gpus'"),
         (["info", "--dagster-home", "nowhere"], "holds no dagster.yaml"),

@@ -109,6 +109,14 @@ def test_records_move_to_postgres_when_the_variable_is_set_and_that_is_said(home
     assert capsys.readouterr().err == ""
 
 
+def test_an_address_that_leads_nowhere_leaves_the_settings_as_they_were(home, monkeypatch):
+    before = (ready_home(home) / NAME).read_text()
+    monkeypatch.setenv(VARIABLE, "postgresql://mbt@127.0.0.1:1/mbt")
+    with pytest.raises(InstanceError, match="cannot connect"):
+        ready_home(home)
+    assert (home.dagster / NAME).read_text() == before
+
+
 def test_a_forgotten_variable_does_not_begin_a_second_history(home, database, monkeypatch):
     ready_home(home)
     monkeypatch.delenv(VARIABLE)

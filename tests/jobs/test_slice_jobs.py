@@ -20,6 +20,8 @@ def test_a_whole_variant_is_brought_up_to_date_by_one_job(made):
         remade = instance.get_runs(filters=dg.RunsFilter(tags={"mbt/unit": "cell[wide|rule-teacher__base]"}))
     assert platform.artifacts.lake.exists(node)
     assert remade[0].status == dg.DagsterRunStatus.SUCCESS
+    # By this the run monitoring of a cluster knows that it has no pod of its own.
+    assert remade[0].tags["mbt/made_by"] == result.run_id
 
 
 def test_its_run_fails_with_the_reason_when_a_part_does(small_study, tmp_path):

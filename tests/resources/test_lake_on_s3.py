@@ -13,6 +13,7 @@ from s3 import FaultProxy, cut, in_environment, serving_bucket, slow_down
 
 from partitions.grid import Node
 from resources import object_store
+from resources.home import HomeError
 from resources.lake import Lake, LakeError, Provenance
 from resources.tables import TABLES
 
@@ -240,3 +241,9 @@ def test_a_file_that_is_replaced_while_its_footer_is_read_is_opened_again(bucket
     proxy.faults.append(replace)
     assert lake.stored(NODE).rows == 7
     assert replaced
+
+
+def test_a_number_of_tries_that_is_none_is_told(monkeypatch):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "many")
+    with pytest.raises(HomeError, match="AWS_MAX_ATTEMPTS is 'many': give the number of tries"):
+        Lake("s3://bucket/lake")

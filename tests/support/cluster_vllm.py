@@ -61,7 +61,7 @@ def vllm_on_path(folder):
 def cluster_settings(stand_in, **more):
     """The cluster file's content for a stand-in, looked at often."""
     storage = Storage(home_claim=None, models_claim=None)
-    return Cluster(kubeconfig=str(stand_in.kubeconfig), storage=storage, poll_s=0.05, **more)
+    return Cluster(kubeconfig=str(stand_in.kubeconfig), storage=storage, poll_s=0.05, patience_s=0.5, **more)
 
 
 def served(options=None, server=None, **compute):

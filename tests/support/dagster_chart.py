@@ -4,6 +4,8 @@ Read from the chart's templates in github.com/dagster-io/dagster, helm/dagster: 
 (commits 835892b45a, a07d616f8a, 99dc34fc9b) and `deployment-user.yaml` (042cec9605). Written anew, for values in use.
 """
 
+import copy
+
 
 def snake(name):
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
@@ -13,7 +15,7 @@ def snaked(content):
     return {snake(key): value for key, value in content.items()}
 
 
-def dagster_yaml(values, release="dagster", namespace="mbt"):
+def dagster_yaml(values):
     """The instance's settings that the chart makes of its values."""
     database = {
         "postgres_db": {
@@ -37,11 +39,8 @@ def dagster_yaml(values, release="dagster", namespace="mbt"):
     return {
         "scheduler": {"module": "dagster.core.scheduler", "class": "DagsterDaemonScheduler"},
         **{name: {"module": module, "class": cls, "config": database} for name, (module, cls) in storages.items()},
-        "run_launcher": {
-            "module": "dagster_k8s",
-            "class": "K8sRunLauncher",
-            "config": _launcher(values, release, namespace),
-        },
+        # Handed on as it stands; of the other templates none asks for the type of launcher, but for Celery's.
+        "run_launcher": copy.deepcopy(values["runLauncher"]["config"]["customRunLauncher"]),
         "run_coordinator": {
             "module": "dagster.core.run_coordinator",
             "class": "QueuedRunCoordinator",
@@ -55,19 +54,6 @@ def dagster_yaml(values, release="dagster", namespace="mbt"):
         "telemetry": values["telemetry"],
         "concurrency": {"pools": snaked(pools), "runs": snaked(runs)},
         "retention": {kind: {"purge_after_days": days["purgeAfterDays"]} for kind, days in ticks.items()},
-    }
-
-
-def _launcher(values, release, namespace):
-    given = values["runLauncher"]["config"]["k8sRunLauncher"]
-    return {
-        **snaked(given),
-        "run_k8s_config": snaked(given["runK8sConfig"]),
-        "job_namespace": namespace,
-        "dagster_home": values["global"]["dagsterHome"],
-        "instance_config_map": f"{release}-instance",
-        "postgres_password_secret": values["global"]["postgresqlSecretName"],
-        "service_account_name": values["global"]["serviceAccountName"] or values["serviceAccount"]["name"],
     }
 
 

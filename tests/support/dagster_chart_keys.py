@@ -68,25 +68,30 @@ CODE = {
     # The chart takes `enabled` beside a probe's own keys.
     "readinessProbe": STARTUP,
 }
+# The chart lets anything pass; these are the keys of Dagster's own launcher.
 LAUNCHER = {
-    "imagePullPolicy": PULL,
-    "jobNamespace": str,
-    "loadInclusterConfig": bool,
-    "envConfigMaps": [K8s("ConfigMapEnvSource")],
-    "envSecrets": [K8s("SecretEnvSource")],
-    "envVars": [str],
+    "load_incluster_config": bool,
+    "job_namespace": str,
+    "instance_config_map": str,
+    "dagster_home": str,
+    "postgres_password_secret": str,
+    "service_account_name": str,
+    "image_pull_policy": PULL,
+    "env_config_maps": [str],
+    "env_secrets": [str],
+    "env_vars": [str],
     "volumes": [K8s("Volume")],
-    "volumeMounts": [K8s("VolumeMount")],
+    "volume_mounts": [K8s("VolumeMount")],
     "labels": {str: str},
-    "failPodOnRunFailure": bool,
+    "fail_pod_on_run_failure": bool,
     "resources": K8s("ResourceRequirements"),
-    "securityContext": K8s("SecurityContext"),
-    "runK8sConfig": {
-        "containerConfig": dict,
-        "podSpecConfig": dict,
-        "podTemplateSpecMetadata": dict,
-        "jobSpecConfig": dict,
-        "jobMetadata": dict,
+    "security_context": K8s("SecurityContext"),
+    "run_k8s_config": {
+        "container_config": dict,
+        "pod_spec_config": dict,
+        "pod_template_spec_metadata": dict,
+        "job_spec_config": dict,
+        "job_metadata": dict,
     },
 }
 MONITORING = {
@@ -111,7 +116,10 @@ VALUES = {
         "serviceAccount": {"create": bool, "name": str, "annotations": {str: str}},
         "deployments": [CODE],
     },
-    "runLauncher": {"type": {"K8sRunLauncher"}, "config": {"k8sRunLauncher": LAUNCHER}},
+    "runLauncher": {
+        "type": {"CustomRunLauncher"},
+        "config": {"customRunLauncher": {"module": str, "class": str, "config": LAUNCHER}},
+    },
     "dagsterWebserver": {
         **POD,
         "nameOverride": str,

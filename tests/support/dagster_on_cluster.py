@@ -27,6 +27,7 @@ def cluster_file(cluster, folder, **settings):
         "kubeconfig": str(cluster.kubeconfig),
         "storage": {"home_claim": None, "models_claim": None},
         "poll_s": 0.2,
+        "patience_s": 0.5,
         **settings,
     }
     Cluster.model_validate(content)
@@ -56,7 +57,7 @@ def launcher_settings(cluster, dagster_home, env):
         "run_k8s_config": {"container_config": {"env": own_name_env()}},
         "fail_pod_on_run_failure": False,
     }
-    return {"module": "dagster_k8s", "class": "K8sRunLauncher", "config": config}
+    return {"module": "resources.k8s.run_launcher", "class": "RunLauncher", "config": config}
 
 
 def write_instance(cluster, dagster_home, env, **settings):
