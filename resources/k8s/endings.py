@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import kubernetes
+from urllib3.exceptions import HTTPError
 
 from resources.k8s.client import already_there, told
 
@@ -23,6 +24,7 @@ MAY_PASS = ("ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError", "C
 OUT_OF_TIME = "DeadlineExceeded"
 TOOK_TOO_LONG = 124
 LOG_LINES = 200
+NO_LOG = (400, 404)
 REFUSED = (400, 401, 403, 422)
 """What the API answers to a pod that it does not take: it fits no rule, no quota, no right."""
 GPU_SIGNS = ("CUDA error", "CUDA driver", "NCCL error", "Xid", "cudaError", "uncorrectable ECC")
@@ -152,8 +154,11 @@ def log_of(core: kubernetes.client.CoreV1Api, pod: Any) -> tuple[str, ...]:
     try:
         # Left to itself, the client makes the text of a bytes object of it.
         reply = core.read_namespaced_pod_log(meta.name, meta.namespace, tail_lines=LOG_LINES, _preload_content=False)
-    except Exception:
-        return ()
+    except kubernetes.client.ApiException as error:
+        # A container that never ran has none, nor has a pod that is gone.
+        return () if error.status in NO_LOG else (f"(its log cannot be read: {error.status} {error.reason})",)
+    except HTTPError as error:
+        return (f"(its log cannot be read: {error})",)
     lines = reply.data.decode(errors="replace").splitlines()
     return tuple(line for line in lines if "__dagster_pipes_version" not in line)
 

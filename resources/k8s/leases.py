@@ -7,6 +7,7 @@ Kubernetes deletes its leases with it.
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import platform
 import secrets
@@ -15,11 +16,12 @@ from typing import Any
 
 import kubernetes
 
-from resources.k8s.client import NOT_FOUND, create
+from resources.k8s.client import NOT_FOUND, create, may_be_gone
 from resources.k8s.cluster import Cluster
 from resources.k8s.pods import POD_NAME, Manifest, labels, owner, selector
 from resources.k8s.server_objects import SERVER
 
+LOGGER = logging.getLogger(__name__)
 RENEWALS = 4
 """Signs of life within the time after which a user counts as gone."""
 JOIN_S = 5.0
@@ -57,9 +59,10 @@ class UserLease:
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
         try:
-            _api().delete_namespaced_lease(self.name, self._cluster.namespace)
-        except Exception:
-            return
+            with may_be_gone():
+                _api().delete_namespaced_lease(self.name, self._cluster.namespace)
+        except Exception as error:
+            LOGGER.warning("lease %s could not be given back, and runs out by itself: %s", self.name, error)
 
     def _create(self) -> None:
         marks = labels(self._cluster, self._study, "server", mbt__server=self._server)
@@ -75,9 +78,9 @@ class UserLease:
         while not self._done.wait(self._cluster.lease_s / RENEWALS):
             try:
                 self._renew()
-            except Exception:
+            except Exception as error:
                 # Nothing that the work should end for: the next sign of life may get through.
-                continue
+                LOGGER.warning("lease %s could not be renewed, and will be tried again: %s", self.name, error)
 
     def _renew(self) -> None:
         try:
