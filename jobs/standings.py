@@ -13,7 +13,7 @@ from mbt_assets.recipes import scorer_version
 from mbt_assets.registry import Weights, base_now, scored_from, weights_now
 from partitions.grid import RETESTS, SCORES, Grid, Node, registry_origin, split_key
 from partitions.model_sources import HubSource
-from partitions.study import Study, split_variant, variant
+from partitions.study import Study, base_of, split_variant
 from resources.artifacts import Artifacts
 from resources.checkpoints import CheckpointError
 from resources.home import Home
@@ -55,7 +55,7 @@ class Standings:
         imported = self.artifacts.imported_cells()
         scored = {split_key(key)[1] for key, made in found.items() if isinstance(made, str) and key not in imported}
         weights = {slug: self._weights(slug) for slug in self.grid.variants if slug in scored}
-        bases = dict.fromkeys(variant(split_variant(slug)[0], "base") for slug in weights if _rests_on_base(slug))
+        bases = dict.fromkeys(base_of(slug) for slug in weights if _rests_on_base(slug))
         return [
             *(self._base(slug) for slug in bases),
             *(self._checkpoint(slug, now) for slug, now in weights.items()),
@@ -67,7 +67,7 @@ class Standings:
         return self._registered("base", Node("base_models", slug), self._weights(slug), ())
 
     def _checkpoint(self, slug: str, now: Weights | CheckpointError) -> Standing:
-        needs = (variant(split_variant(slug)[0], "base"),) if _rests_on_base(slug) else ()
+        needs = (base_of(slug),) if _rests_on_base(slug) else ()
         return self._registered("checkpoint", Node("checkpoints", slug), now, needs)
 
     def _registered(self, step: Step, node: Node, now: Weights | CheckpointError, needs: tuple[str, ...]) -> Standing:

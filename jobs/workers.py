@@ -20,6 +20,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
+from resources.interrupts import keep_interrupts
+
 GRACE_S = 15.0
 """Seconds that an interrupted run has to end its payload and to be recorded as interrupted."""
 _LOOK_S = 0.1
@@ -115,6 +117,7 @@ def interruptible() -> Iterator[None]:
 def _follow(stop: Connection) -> None:
     # A shell starts what it puts in the background with interrupts ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    keep_interrupts()
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     threading.Thread(target=_end_with_starter, args=(stop,), daemon=True).start()

@@ -36,7 +36,7 @@ class IncompleteError(RuntimeError):
 
 def passes(error: BaseException) -> bool:
     """Whether the same may go well later: the connection, a timeout, 429 and 5xx; never a refusal."""
-    root = _root(error)
+    root = root_of(error)
     if isinstance(root, HfHubHTTPError):
         status = root.response.status_code
         return status in (TIMEOUT, TOO_MANY) or status >= SERVER_ERROR
@@ -47,7 +47,7 @@ def passes(error: BaseException) -> bool:
 
 def asked_wait(error: BaseException) -> float:
     """Seconds that the Hub asks to wait, in either of its two ways; 0 where it does not say."""
-    root = _root(error)
+    root = root_of(error)
     if not isinstance(root, HfHubHTTPError):
         return 0.0
     headers = root.response.headers
@@ -58,7 +58,7 @@ def asked_wait(error: BaseException) -> float:
 
 def reason(error: BaseException, repository: Repository) -> str:
     """One line: what is wrong with a repository and what to do. Never holds the token."""
-    root = _root(error)
+    root = root_of(error)
     if isinstance(root, HfHubHTTPError):
         said = _answer(root, repository)
     elif isinstance(root, OfflineModeIsEnabled):
@@ -69,15 +69,15 @@ def reason(error: BaseException, repository: Repository) -> str:
         said = words(str(root))
     else:
         said = _named(root)
-    return _without_token(said)
+    return without_token(said)
 
 
 def in_short(error: BaseException) -> str:
     """A few words on a fault that may pass. Never holds the token."""
-    root = _root(error)
+    root = root_of(error)
     if isinstance(root, HfHubHTTPError):
         return f"the Hub answered {root.response.status_code}"
-    return _without_token(_named(root))
+    return without_token(_named(root))
 
 
 def _answer(error: HfHubHTTPError, repository: Repository) -> str:
@@ -97,7 +97,7 @@ def _answer(error: HfHubHTTPError, repository: Repository) -> str:
     return words(f"the Hub answered {status}: {error.server_message or error.response.reason_phrase}")
 
 
-def _root(error: BaseException) -> BaseException:
+def root_of(error: BaseException) -> BaseException:
     """The first in the chain of causes that came from the Hub or the connection; the error itself if none did."""
     return next((one for one in _chain(error) if isinstance(one, TOLD)), error)
 
@@ -126,6 +126,7 @@ def _named(error: BaseException) -> str:
     return words(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
 
-def _without_token(text: str) -> str:
+def without_token(text: str) -> str:
+    """A text without the token that this machine has for the Hub."""
     token = get_token()
     return text.replace(token, "(HF_TOKEN)") if token else text

@@ -1,84 +1,31 @@
-"""The report: one HTML file with the paper's tables and figures, the marts, and what they were made of."""
+"""The asset `report`: one HTML file with the paper's tables and figures, the marts, and what they were made of."""
 
 import hashlib
-import re
-import uuid
-from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import duckdb
-import jinja2
-import yaml
-from markupsafe import Markup
+import polars as pl
 
+from mbt_assets.reporting.contents import Made, contents_of, states_of
+from mbt_assets.reporting.origins import CHECKPOINTS, software
+from mbt_assets.reporting.page import render
 from mbt_assets.stage import OWNERS, OpTags, no_tags, provenance_of, when_updated
-from mbt_assets.tables.entries import table_of
-from mbt_assets.tables.figures import DRAWINGS, Drawing, caption, data_of, drawn
+from mbt_assets.staleness import assess
+from mbt_assets.tables.files import replaced
 from mbt_assets.tables.frames import LENGTHS, Marts
-from mbt_assets.tables.layout import LAYOUTS
-from mbt_assets.tables.notes import caveat_of
-from mbt_assets.tables.render import html
-from mbt_assets.tables.style import has_matplotlib
+from mbt_assets.tables.standing import outdated
 from partitions.axes import Axes
-from partitions.grid import MARTS, Node
-from partitions.study import Study
+from partitions.grid import MARTS, Grid, Node
 from resources import warehouse
 from resources.artifacts import Artifacts
 from resources.lake import Stored
 from resources.lake_in_duckdb import steadily
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
 
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
-    return str(value)
-
-
-def render(study: Study, marts: Marts, digests: dict[str, str]) -> str:
-    """The report as HTML; every text that comes from data is escaped.
-
-    Args:
-        study: shown as YAML.
-        marts: the marts by name, and the lengths of responses.
-        digests: data version of each mart.
-    """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["shown"] = _shown
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        study=study,
-        settings=yaml.safe_dump(study.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True),
-        paper=[html(table_of(layout, marts, study)) for layout in LAYOUTS.values()],
-        figures=figures_of(marts, study),
-        tables={name: (frame.columns, frame.rows()) for name, frame in marts.frames.items()},
-        digests=digests,
-        caveat=caveat_of(study),
-    )
-
-
-def figures_of(marts: Marts, study: Study) -> list[tuple[Drawing, Markup, str]]:
-    """Each figure that there are numbers for, as SVG to stand in HTML, and its caption; none without matplotlib."""
-    found = []
-    for drawing in DRAWINGS.values() if has_matplotlib() else []:
-        data = data_of(drawing, marts, study)
-        if svg := drawn(drawing, data, study, ["svg"]).get("svg"):
-            found.append((drawing, _inline(svg.decode(), drawing.name), caption(drawing, data, study)))
-    return found
-
-
-def _inline(svg: str, name: str) -> Markup:
-    """An SVG as part of a page: without its head, and with ids that no other figure of the page has."""
-    body = svg[svg.index("<svg") :]
-    return Markup(re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", body))
-
-
-def _all_marts(connection: duckdb.DuckDBPyConnection) -> Marts:
+def all_marts(connection: duckdb.DuckDBPyConnection) -> tuple[Marts, pl.DataFrame]:
+    """All marts with the lengths of responses, and the registry of checkpoints."""
     frames = {mart: warehouse.query(connection, f"SELECT * FROM {mart}") for mart in MARTS}
-    return Marts(frames, warehouse.query(connection, LENGTHS))
+    return Marts(frames, warehouse.query(connection, LENGTHS)), warehouse.query(connection, CHECKPOINTS)
 
 
 def report_asset(axes: Axes, op_tags: OpTags = no_tags) -> dg.AssetsDefinition:
@@ -91,7 +38,8 @@ def report_asset(axes: Axes, op_tags: OpTags = no_tags) -> dg.AssetsDefinition:
         group_name="warehouse",
         kinds={"html"},
         owners=OWNERS,
-        description="One self-contained HTML file: the paper's tables and figures, the marts, settings, digests.",
+        description="One self-contained HTML file: summary, heat maps, the paper's tables and figures, marts, "
+        "settings, and what they were made from. Loads nothing, opens without a network.",
         automation_condition=when_updated("warehouse"),
         required_resource_keys={"artifacts"},
         op_tags=op_tags("report"),
@@ -100,17 +48,19 @@ def report_asset(axes: Axes, op_tags: OpTags = no_tags) -> dg.AssetsDefinition:
         artifacts: Artifacts = context.resources.artifacts
         provenance = provenance_of(artifacts, study, Node("report"), context.run_id)
         with warehouse.reading(artifacts.files["warehouse"], artifacts.lake) as connection:
-            marts = steadily(artifacts.lake, lambda: _all_marts(connection))
-        stored = {mart: artifacts.stored(Node(mart)) for mart in MARTS}
-        text = render(study, marts, {mart: s.data_version for mart, s in stored.items() if s})
-        target = artifacts.files["report"]
-        temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
-        version = hashlib.sha256(text.encode()).hexdigest()
+            marts, checkpoints = steadily(artifacts.lake, lambda: all_marts(connection))
+        grid = Grid(study, artifacts.imported_cells())
+        standings = assess(grid, artifacts)
+        contents = contents_of(study, marts, standings, checkpoints)
+        # The time of day is no part of the data: the same numbers have the same version.
+        version = hashlib.sha256(render(contents).encode()).hexdigest()
+        cells = states_of(grid, standings)
+        made = Made(provenance.created_at, context.run_id, software(), cells, outdated(grid, artifacts))
+        text = render(contents, made).encode()
+        target = replaced(artifacts.files["report"], text)
         artifacts.record("report", Stored(version, len(marts.frames), provenance))
         return dg.MaterializeResult(
-            metadata={"path": dg.MetadataValue.path(str(target)), "bytes": len(text)},
+            metadata={"path": dg.MetadataValue.path(str(target)), "bytes": len(text), **made.counts},
             data_version=dg.DataVersion(version),
         )
 

@@ -6,13 +6,13 @@ missing or stale. The lake's footers say what each was made of, so nothing has t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 from mbt_assets.recipes import fingerprint, imported_recipe, recipe
-from partitions.grid import MARTS, Grid, Node
+from partitions.grid import CELL_ASSETS, MARTS, Grid, Node
 from resources.artifacts import Artifacts
 from resources.lake import FAILED_CHECK, Provenance, Stored
 
@@ -49,6 +49,18 @@ def assess(grid: Grid, artifacts: Artifacts, nodes: Iterable[Node] | None = None
     for node in chosen:
         standings[node] = _standing(grid, artifacts, node, found[node], standings)
     return {node: standings[node] for node in chosen}
+
+
+def cell_standing(standings: Mapping[Node, Standing], key: str) -> Standing:
+    """The worst standing of what a cell consists of: missing before stale before fresh.
+
+    Args:
+        standings: by `assess`.
+        key: of the cell.
+    """
+    own = [standings[node] for node in (Node(asset, key) for asset in CELL_ASSETS) if node in standings]
+    worst: tuple[State, ...] = ("missing", "stale", "fresh")
+    return min(own, key=lambda standing: worst.index(standing.state), default=Standing("missing", "never made"))
 
 
 def _standing(

@@ -14,7 +14,7 @@ from mbt_assets.rollouts import response_figures
 from mbt_assets.scoring.traces import extract_trace
 from mbt_assets.stage import Stage, StageSpec
 from partitions.grid import cell_key
-from partitions.study import split_variant, variant
+from partitions.study import base_of
 
 TRACE_KEYS = ("question_id", "rollout_id", "trace_id")
 TASK_FIELDS = ("documents", "question", "answer", "aliases")
@@ -67,7 +67,7 @@ def _synthesized_traces(stage: Stage) -> pl.DataFrame:
 
 def _drafts(stage: Stage) -> pl.DataFrame:
     """Rollouts to rewrite, each with its question and gold solution; joined by key, cardinality checked."""
-    base = variant(split_variant(stage.variant)[0], "base")
+    base = base_of(stage.variant)
     rollouts = stage.read("train_rollouts", cell_key(stage.dataset, base))
     usable = rollouts.filter(pl.col("error").is_null() & (pl.col("reasoning") != ""))
     questions = stage.read("train_questions", stage.dataset).select("question_id", *TASK_FIELDS)

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import product
 
 from partitions.modes import MODES, REWRITES
-from partitions.study import Published, Study, split_variant, variant
+from partitions.study import Published, Study, base_of, split_variant, variant
 
 MARTS = ("main_results", "aes", "rrp_profile", "mqi", "degeneration", "significance", "judge_quality", "cost")
 SCORES = ("answer_scores", "judge_verdicts", "answer_hits", "rrp_scores", "mqi_scores")
@@ -199,11 +199,11 @@ class Grid:
 
     def rewrite_pairs(self) -> list[tuple[str, str]]:
         """(base variant whose rollouts are rewritten, rewrite)."""
-        return [(variant(split_variant(r)[0], "base"), r) for r in self.rewrites]
+        return [(base_of(r), r) for r in self.rewrites]
 
     def base_pairs(self, slugs: list[str]) -> list[tuple[str, str]]:
         """(base variant, variant) for each of `slugs`."""
-        return [(variant(split_variant(v)[0], "base"), v) for v in slugs]
+        return [(base_of(v), v) for v in slugs]
 
     def grpo_parent_pairs(self) -> list[tuple[str, str]]:
         """(SFT variant, GRPO variant that starts from it)."""
@@ -255,7 +255,7 @@ class Grid:
 
     def _parents_of_rewritten_traces(self, key: str) -> list[Node]:
         dataset, slug = split_key(key)
-        base = variant(split_variant(slug)[0], "base")
+        base = base_of(slug)
         rollouts = Node("train_rollouts", cell_key(dataset, base))
         return [rollouts, Node("gold_solutions", dataset), Node("train_questions", dataset)]
 

@@ -17,7 +17,12 @@ class StudyModel(BaseModel):
 
 
 class HubSource(StudyModel):
-    """Weights on the Hugging Face Hub."""
+    """Weights on the Hugging Face Hub.
+
+    Attributes:
+        repo: `owner/name` of the model.
+        revision: branch, tag or commit; the newest when it is null.
+    """
 
     kind: Literal["hub"]
     repo: str
@@ -25,14 +30,22 @@ class HubSource(StudyModel):
 
 
 class PathSource(StudyModel):
-    """Weights in a local folder."""
+    """Weights in a local folder.
+
+    Attributes:
+        path: the folder, with `*.safetensors`, `config.json` and a tokenizer.
+    """
 
     kind: Literal["path"]
     path: str
 
 
 class EmbeddedSource(StudyModel):
-    """A tiny student that the project makes on the CPU; `spec` goes to the `make_student` payload."""
+    """A tiny student that the project makes on the CPU.
+
+    Attributes:
+        spec: settings of the `make_student` payload, where they are not its own.
+    """
 
     kind: Literal["embedded"]
     spec: dict[str, Any] = {}
@@ -101,7 +114,11 @@ class RemoteServer(StudyModel):
 
 
 class StudentServer(StudyModel):
-    """The project's CPU server for Hugging Face checkpoints."""
+    """The project's CPU server for Hugging Face checkpoints.
+
+    Attributes:
+        max_batch: responses that it writes at once.
+    """
 
     kind: Literal["student"]
     max_batch: int = 64

@@ -44,7 +44,10 @@ class Dataset(StudyModel):
     Attributes:
         benchmark: name in the registry of `mbt_assets.benchmarks`.
         hub_id: overrides the benchmark's own Hub id.
+        config: configuration of that data set; the benchmark's own when it is null.
         revision: git revision on the Hub; the newest when it is null.
+        train: the split that students are trained on.
+        validation: the split that cells are scored on.
         options: handed to the benchmark's loader (the generator's settings, for a generated one).
     """
 
@@ -58,7 +61,17 @@ class Dataset(StudyModel):
 
 
 class Sampling(StudyModel):
-    """Decoding settings of a request. `max_tokens` counts reasoning too; a null field is left to the server."""
+    """Decoding settings of a request; a null field is left to the server.
+
+    Attributes:
+        temperature: of the softmax that tokens are drawn from; 0 takes the likeliest token each time.
+        top_p: tokens are drawn from the likeliest that together have this probability.
+        top_k: tokens are drawn from so many likeliest ones.
+        max_tokens: tokens of a response at most, reasoning included.
+        stop: texts at which a response ends.
+        reasoning_effort: how long the model shall reason, where it knows such a setting.
+        extra: further fields of the request's body, as the server names them.
+    """
 
     temperature: float | None = Field(default=None, ge=0)
     top_p: float | None = Field(default=None, gt=0, le=1)
@@ -112,7 +125,11 @@ class Compute(StudyModel):
 
 
 class External(StudyModel):
-    """Where an external checkpoint of a model comes from; null until somebody fills it in."""
+    """Where an external checkpoint of a model comes from.
+
+    Attributes:
+        source: a folder, or a repository on the Hub; null until somebody fills it in.
+    """
 
     source: HubSource | PathSource | None = None
 
@@ -206,8 +223,18 @@ class Model(StudyModel):
     """One model: where its weights come from, how it is served, and the modes it is run in.
 
     Attributes:
-        reasons: it always reasons before it answers, so that a whole response without reasoning is a failed request.
+        role: what it is for: tuned and measured, writer of traces, or judge.
+        source: where its weights are.
+        server: what answers for it.
+        modes: what it is run in, as `mbt study show` lists them; `base` is among them: metrics are relative to it.
+        sampling: its own decoding settings, field by field over the study's.
+        external: for each of its modes of kind `external`, where that checkpoint is.
+        sft: settings of its supervised fine-tuning; null takes the study's.
+        grpo: settings of its reinforcement learning; null takes the study's.
+        compute: what its server and its training need.
         price: what its tokens cost; not known where it is null, as on hardware of one's own.
+        reasons: it always reasons before it answers, so that a whole response without reasoning is a failed request.
+        trust_remote_code: run the Python code that its repository holds, with the rights of the step.
         context_tokens: most tokens of a prompt and its reply together; null takes `max_model_len` of its vLLM server,
             where that is given. It tells a judge's prompt that was too long from one that was answered.
     """
@@ -253,7 +280,13 @@ class Model(StudyModel):
 
 
 class Rollouts(StudyModel):
-    """How many rollouts of a question are drawn on each side, and rewrites of a rollout."""
+    """How many rollouts of a question are drawn on each side, and rewrites of a rollout.
+
+    Attributes:
+        train: rollouts of a training question.
+        validation: rollouts of a validation question.
+        rewrites: rewritten traces of a training rollout.
+    """
 
     train: int = Field(default=1, ge=1)
     validation: int = Field(default=1, ge=1)
@@ -261,7 +294,13 @@ class Rollouts(StudyModel):
 
 
 class Aes(StudyModel):
-    """Weights of the Accuracy-Efficiency Score."""
+    """Weights of the Accuracy-Efficiency Score.
+
+    Attributes:
+        alpha: of the share of tokens saved.
+        beta: of the relative gain in accuracy.
+        gamma: of the relative loss in accuracy.
+    """
 
     alpha: float = 1.0
     beta: float = 3.0
@@ -310,6 +349,22 @@ class Study(StudyModel):
     """One experiment: datasets × models × modes, with everything that its rows depend on.
 
     Attributes:
+        name: of the study; its files lie in a folder of this name.
+        description: shown by `mbt study show`.
+        seed: of sampling, training, generated benchmarks and the bootstrap.
+        datasets: what cells are scored on, by name.
+        training_datasets: those of them that students are trained on.
+        models: students, teacher and judges, by name.
+        teacher: the model that writes solutions and traces.
+        judges: models that judge; the first is the primary one, whose figures the marts show.
+        sampling: decoding settings of rollouts and of the teacher.
+        judge_sampling: decoding settings of judges.
+        rollouts: how many are drawn of each question.
+        sft: settings of supervised fine-tuning.
+        grpo: settings of reinforcement learning.
+        aes: weights of the Accuracy-Efficiency Score.
+        limits: bounds that stop the study from wasting work.
+        resamples: of the bootstrap behind each interval.
         published: rows that come from a data set on the Hub, by the partition that they are of:
             `rewritten_traces[dataset|model__mode]`.
     """
@@ -365,3 +420,8 @@ def split_variant(slug: str) -> tuple[str, str]:
     """The model and the mode of a variant's slug."""
     model, _, mode = slug.partition("__")
     return model, mode
+
+
+def base_of(slug: str) -> str:
+    """The slug of a variant's model as it is, which the variant is compared with."""
+    return variant(split_variant(slug)[0], "base")

@@ -201,18 +201,21 @@ class Lake:
             LakeError: it was never written, or is damaged.
         """
         path = self.path(node)
-        try:
-            with lake_files.opened(path) as source:
-                file = pq.ParquetFile(source)
-                footer = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
-                rows = file.read(columns=[name for name in file.schema_arrow.names if name in columns])
-        except FileNotFoundError as error:
-            raise LakeError(f"{node} is not in the lake ({path}): materialize it first") from error
-        except StoreError as error:
-            raise LakeError(_store_problem(node, path, error)) from error
-        except (OSError, pa.ArrowInvalid) as error:
-            raise LakeError(f"{node}: {path} is damaged ({error}): delete it and materialize it again") from error
-        return _stored_of(node, path, footer), rows
+        with _reading(node, path), lake_files.opened(path) as source:
+            file = pq.ParquetFile(source)
+            return _stored_of(node, path, _footer_of(file)), file.read(columns=_there(file, columns))
+
+    def batches_of(self, node: Node, columns: Collection[str], rows: int) -> tuple[Stored, Iterator[pa.RecordBatch]]:
+        """Like `copy_of`, with at most so many rows at once: not all of a partition need fit into memory.
+
+        Raises:
+            LakeError: it was never written, or is damaged; where the damage is among the rows, while they are read.
+        """
+        path = self.path(node)
+        with contextlib.ExitStack() as stack, _reading(node, path):
+            file = pq.ParquetFile(stack.enter_context(lake_files.opened(path)))
+            stored = _stored_of(node, path, _footer_of(file))
+            return stored, _batches(node, path, file, columns, rows, stack.pop_all())
 
     def stored(self, node: Node) -> Stored | None:
         """What lies in the lake for a partition, read from the file's footer; None where there is nothing."""
@@ -271,6 +274,41 @@ class Lake:
             lake_files.put(path, empty, {})
         except (OSError, pl.exceptions.PolarsError) as error:
             raise LakeError(_write_problem(table, path, error)) from error
+
+
+@contextlib.contextmanager
+def _reading(node: Node, path: UPath) -> Iterator[None]:
+    """What goes wrong with a partition's file, as an error that says what to do."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise LakeError(f"{node} is not in the lake ({path}): materialize it first") from error
+    except StoreError as error:
+        raise LakeError(_store_problem(node, path, error)) from error
+    except (OSError, pa.ArrowInvalid) as error:
+        raise LakeError(f"{node}: {path} is damaged ({error}): delete it and materialize it again") from error
+
+
+def _batches(
+    node: Node, path: UPath, file: pq.ParquetFile, columns: Collection[str], rows: int, opened: contextlib.ExitStack
+) -> Iterator[pa.RecordBatch]:
+    """The rows of an open file, which is closed at the end; only its own faults are told as such, not the reader's."""
+    with opened:
+        batches = file.iter_batches(rows, columns=_there(file, columns))
+        while True:
+            with _reading(node, path):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+
+def _there(file: pq.ParquetFile, columns: Collection[str]) -> list[str]:
+    return [name for name in file.schema_arrow.names if name in columns]
+
+
+def _footer_of(file: pq.ParquetFile) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
 
 
 def _stored_of(node: Node, path: UPath, footer: dict[str, str]) -> Stored:

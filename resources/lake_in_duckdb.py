@@ -45,13 +45,17 @@ def steadily(lake: Lake, ask: Callable[[], Found], tables: Collection[str] | Non
                 found = ask()
         except Exception as error:  # whatever rows of two writes lead to
             failure = error
-        after = lake.marks(tables)
-        # A new file is no danger: it was not there when its footer could have been read.
-        replaced = [name for name, mark in before.items() if after.get(name) != mark]
-        if not replaced:
-            if failure is not None:
-                raise failure
-            return found
+        try:
+            after = lake.marks(tables)
+            # A new file is no danger: it was not there when its footer could have been read.
+            replaced = [name for name, mark in before.items() if after.get(name) != mark]
+            if not replaced:
+                if failure is not None:
+                    raise failure
+                return found
+        finally:
+            # Its traceback holds this frame: together they would keep alive what `ask` held, a connection too.
+            del failure
     raise LakeError(
         f"{lake.root}: files were replaced during each of {TRIES} tries to read them, {replaced[0]} among them: "
         "ask again when fewer partitions are being written"

@@ -6,6 +6,8 @@ It can be deleted and rebuilt at any time. Every reader opens it read-only, so r
 from __future__ import annotations
 
 import contextlib
+import re
+import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -18,6 +20,7 @@ from dagster_duckdb import DuckDBResource
 
 from partitions.grid import CELL_ASSETS, Grid
 from partitions.study import Study
+from resources.interrupts import interrupting
 from resources.lake import Lake
 from resources.lake_in_duckdb import one_listing, open_lake, steadily
 from resources.provenance import VIEW as PROVENANCE_VIEW
@@ -29,7 +32,17 @@ from resources.tables import LAKE_TABLES, TABLES, Table
 
 Comment = tuple[str, dict[str, str]]
 """A table's description, and that of each of its columns."""
-READS = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+_EXPLAIN = re.compile(r"^explain\b\s*(?:analy[zs]e\b)?", re.IGNORECASE)
+_MAY_WRITE = re.compile(r"copy|query|execute_serialized", re.IGNORECASE)
+"""What a SELECT that writes a file cannot do without: COPY in its WITH, or a function that runs a text."""
+_WRITES = re.compile(r'"name":\s*"\w*(?:COPY|EXECUTE_SERIALIZED)')
+_OPTIONS = re.compile(r"^\s*\([^()]*\)")
+
+WHAT_TO_DO = {
+    "Invalid string encoding found in Parquet file": "Delete this file and materialize its partition again",
+    "No files found that match the pattern": "This table of the lake is gone: materialize it, or run `mbt demo`",
+}
+"""What a user can do about what DuckDB says of the lake's files."""
 
 
 class QueryError(ValueError):
@@ -174,7 +187,9 @@ def reading(path: Path, lake: Lake | None = None) -> Iterator[duckdb.DuckDBPyCon
     if not path.is_file():
         raise QueryError(f"there is no warehouse at {path}: run `mbt demo`, or materialize the asset `warehouse`")
     resource = DuckDBResource(database=str(path), connection_config={"access_mode": "READ_ONLY"})
-    with resource.get_connection() as connection:
+    # The resource closes it only where all goes well; while one is open, others of this process read the same file,
+    # even after a new one was put in its place.
+    with resource.get_connection() as connection, contextlib.closing(connection):
         if lake is not None:
             open_lake(connection, lake)
         yield connection
@@ -197,15 +212,83 @@ def query(
         LakeError: the lake changed whenever it was read.
     """
     try:
-        statements = connection.extract_statements(sql)
-        if len(statements) != 1:
-            raise QueryError(f"give one SQL statement; this is {len(statements)}")
-        if statements[0].type not in READS:
-            raise QueryError(f"the warehouse is read-only: {statements[0].type.name} is not allowed, SELECT is")
+        one_read(connection, sql, parameters)
 
         def ask() -> pl.DataFrame:
             return connection.sql(sql, params=parameters).pl()
 
-        return ask() if lake is None else steadily(lake, ask)
+        # Left to itself, DuckDB hears Ctrl-C, and then waits for its own threads until they have done all of the query.
+        with interrupting(connection.interrupt):
+            return ask() if lake is None else steadily(lake, ask)
     except duckdb.Error as error:
-        raise QueryError(str(error).split("\n\nStack Trace")[0]) from error
+        raise query_error(error) from error
+    except RuntimeError as error:
+        # What DuckDB makes of Ctrl-C, which only the main thread hears.
+        if "Query interrupted" in str(error) and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt from error
+        raise
+
+
+def query_error(error: duckdb.Error) -> QueryError:
+    """What DuckDB says of a query that failed, less what is for its own developers; what to do about a bad file."""
+    said = str(error).split("\n\nStack Trace")[0]
+    for sign, what_to_do in WHAT_TO_DO.items():
+        if sign in said:
+            return QueryError(f"{said}\n{what_to_do}")
+    return QueryError(said)
+
+
+def one_read(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> duckdb.Statement:
+    """The one statement of a text, which only reads.
+
+    Args:
+        connection: that is to run it.
+        sql: the text.
+        parameters: for its question marks.
+
+    Raises:
+        QueryError: it is no SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN of one, or is more than one statement.
+        duckdb.Error: it does not parse.
+    """
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise QueryError(f"give one SQL statement; this is {len(statements)}")
+    read = statements[0]
+    if read.type == duckdb.StatementType.EXPLAIN:
+        # EXPLAIN ANALYZE carries out what it explains, and COPY writes files beside the read-only database.
+        read = _explained(connection, read)
+    if read.type != duckdb.StatementType.SELECT:
+        raise QueryError(f"the warehouse is read-only: {read.type.name} is not allowed, SELECT is")
+    if _MAY_WRITE.search(sql) and _WRITES.search(_plan(connection, read, parameters)):
+        raise QueryError("the warehouse is read-only: COPY is not allowed within a SELECT, nor SQL from JSON")
+    return statements[0]
+
+
+def bare(sql: str) -> str:
+    """A statement without the semicolon that ends it and without comments, each of which leaves a space."""
+    # Places are those of bytes. What is a comment DuckDB says, which nests them: a pattern cannot.
+    text = sql.encode("utf-8", "surrogatepass")
+    tokens = duckdb.tokenize(sql)
+    ends = [place for place, _ in tokens[1:]] + [len(text)]
+    found = b""
+    for (start, kind), end in zip(tokens, ends, strict=True):
+        if kind == duckdb.token_type.operator and text[start:end].strip() == b";":
+            break
+        found += b" " if kind == duckdb.token_type.comment else text[start:end]
+    return found.decode("utf-8", "surrogatepass").strip()
+
+
+def _explained(connection: duckdb.DuckDBPyConnection, explain: duckdb.Statement) -> duckdb.Statement:
+    """The statement that an EXPLAIN is about; the EXPLAIN where that is not plainly one statement."""
+    rest = _EXPLAIN.sub("", bare(explain.query), count=1)
+    try:
+        found = connection.extract_statements(rest)
+    except duckdb.ParserException:
+        found = connection.extract_statements(_OPTIONS.sub("", rest, count=1))
+    return found[0] if len(found) == 1 else explain
+
+
+def _plan(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, parameters: list[Any] | None) -> str:
+    """DuckDB's plan for a statement, as JSON; nothing is carried out."""
+    sql = f"EXPLAIN (FORMAT json) {bare(statement.query)}"
+    return str(connection.execute(sql, parameters).fetchall()[0][-1])

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import time
 
@@ -28,10 +29,25 @@ def small_study():
 
 
 @pytest.fixture(scope="session")
-def made(small_study, tmp_path_factory):
-    """The small study with the teacher's cells made, and what the runner said of it."""
-    platform = build_platform(small_study, Home(tmp_path_factory.mktemp("home"), "small"))
-    return platform, run(platform, teacher_units(platform))
+def first_made(small_study, tmp_path_factory):
+    """The small study with the teacher's cells made, what the runner said of it, and a copy of its home."""
+    root = tmp_path_factory.mktemp("home")
+    platform = build_platform(small_study, Home(root, "small"))
+    reports = run(platform, teacher_units(platform))
+    return platform, reports, shutil.copytree(root, tmp_path_factory.mktemp("as_made") / "home")
+
+
+@pytest.fixture(scope="module")
+def made(first_made):
+    """The small study with the teacher's cells made, and what the runner said of it.
+
+    Each file of tests finds its home as it was made, at the same place, whatever those before did to it: one starts
+    `mbt ui`, whose sensors begin runs of their own, and ends it while they go on.
+    """
+    platform, reports, as_made = first_made
+    shutil.rmtree(platform.home.root)
+    shutil.copytree(as_made, platform.home.root)
+    return platform, reports
 
 
 @pytest.fixture(autouse=True)

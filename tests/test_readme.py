@@ -3,10 +3,13 @@
 Slow by nature: it sets up an environment and runs the main job. `-m "not slow"` leaves it out.
 """
 
+import html
 import os
 import re
 import shutil
+import signal
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import dagster as dg
@@ -117,12 +120,35 @@ def test_aes_agrees_with_a_hand_calculation_from_the_main_results(shell):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "line", [c for c in readme_commands()[2:] if not c.startswith(("./mbt ui", HUB)) and "/mbt" in c]
+    "line",
+    [c for c in readme_commands()[2:] if not c.startswith(("./mbt ui", "./mbt explore", HUB)) and "/mbt" in c],
 )
 def test_the_other_commands_work_after_it(shell, line):
     result = shell(line)
     assert result.returncode == 0, result.stderr.decode()[-2000:]
     assert result.stdout.strip()
+
+
+@pytest.mark.slow
+def test_the_explorer_leads_from_the_grid_to_a_trace(clone, shell):
+    command = ["./mbt", "explore", "--port", "0"]
+    process = subprocess.Popen(command, cwd=clone, env=shell.environment, stderr=subprocess.PIPE, text=True)
+    try:
+        address = re.match(r"(http://\S+) ", process.stderr.readline()).group(1)
+
+        def links(path, prefix):
+            with urllib.request.urlopen(address + path, timeout=60) as reply:
+                return re.findall(rf'href="({prefix}[^"]*)"', reply.read().decode())
+
+        cells = links("/", "/cell/")
+        assert len(cells) == 20
+        traces = links(cells[0], "/trace/")
+        assert traces
+        assert links(html.unescape(traces[0]), "/training/|/compare")
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+        process.stderr.close()
 
 
 @pytest.mark.slow

@@ -57,5 +57,11 @@ def _distractor_chains(options: Mapping[str, Any]) -> int:
 
 
 BENCHMARK = Benchmark(
-    name=NAME, convert=convert, generate=generate, source_digest=source_digest, facts_in_documents=True
+    name=NAME,
+    convert=convert,
+    generate=generate,
+    source_digest=source_digest,
+    facts_in_documents=True,
+    license="apache-2.0",
+    citation="trails, a benchmark that mbt-assets generates",
 )

@@ -52,4 +52,11 @@ def convert(row: Row) -> BareQuestion:
     )
 
 
-BENCHMARK = Benchmark(name=NAME, hub_id="hotpotqa/hotpot_qa", hub_config="distractor", convert=convert)
+BENCHMARK = Benchmark(
+    name=NAME,
+    hub_id="hotpotqa/hotpot_qa",
+    hub_config="distractor",
+    convert=convert,
+    license="cc-by-sa-4.0",
+    citation="HotpotQA (Yang et al. 2018, arXiv:1809.09600)",
+)

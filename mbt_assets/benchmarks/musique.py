@@ -70,4 +70,10 @@ def _document(paragraph: Row) -> Document:
     )
 
 
-BENCHMARK = Benchmark(name=NAME, hub_id="dgslibisey/MuSiQue", convert=convert)
+BENCHMARK = Benchmark(
+    name=NAME,
+    hub_id="dgslibisey/MuSiQue",
+    convert=convert,
+    license="cc-by-4.0",
+    citation="MuSiQue (Trivedi et al. 2022, arXiv:2108.00573)",
+)

@@ -69,6 +69,9 @@ class Benchmark:
         source_digest: for a generated benchmark, the digest of what generates it (the seed and options aside).
         facts_in_documents: the documents of each question state facts of their own, which hold nowhere else: two
             questions with the same words are the same question only if their documents are too.
+        license: of its questions and documents, as the Hub calls it; None where it is not known.
+        citation: whom to name for it.
+        language: of its texts, as the Hub calls it.
     """
 
     name: str
@@ -79,6 +82,9 @@ class Benchmark:
     generate: RowGenerator | None = None
     source_digest: Callable[[], str] | None = None
     facts_in_documents: bool = False
+    license: str | None = None
+    citation: str = ""
+    language: str = "en"
 
 
 def column(benchmark: str, row: Row, *path: str) -> Any:

@@ -44,4 +44,10 @@ def convert(row: Row) -> BareQuestion:
     )
 
 
-BENCHMARK = Benchmark(name=NAME, hub_id="framolfese/2WikiMultihopQA", convert=convert)
+BENCHMARK = Benchmark(
+    name=NAME,
+    hub_id="framolfese/2WikiMultihopQA",
+    convert=convert,
+    license="apache-2.0",
+    citation="2WikiMultihopQA (Ho et al. 2020, arXiv:2011.01060)",
+)

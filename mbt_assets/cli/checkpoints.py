@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mbt_assets.cli.common import FAILED, JsonOption, StudyOption, err, out, platform_of
+from mbt_assets.cli.common import FAILED, JsonOption, StudyOption, err, out, platform_of, print_json, watched
 
 if TYPE_CHECKING:
     from mbt_assets.definitions import Platform
@@ -45,9 +44,10 @@ def checkpoints(
     if verify and platform.home.digests.is_dir():
         for note in platform.home.digests.glob("*.json"):
             note.unlink()
-    rows = [_row(platform, slug) for slug in platform.axes.grid.variants]
+    found = (_row(platform, slug) for slug in platform.axes.grid.variants)
+    rows = list(watched(found, "looking at the files of each checkpoint"))
     if as_json:
-        print(orjson.dumps(rows).decode())
+        print_json(rows)
     else:
         out.print(_table(platform, rows))
     if any(row["state"] == "broken" for row in rows):

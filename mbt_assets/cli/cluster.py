@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 import yaml
 from rich.markup import escape
 from rich.table import Table
 
-from mbt_assets.cli.common import JsonOption, StudyOption, err, out
+from mbt_assets.cli import complete
+from mbt_assets.cli.common import JsonOption, StudyOption, err, out, print_json, working
 
 if TYPE_CHECKING:
     from resources.k8s.cluster import Cluster
@@ -25,7 +25,9 @@ OfStudy = Annotated[str | None, typer.Option("--study", "-s", help="Of this stud
 @app.command()
 def render(
     study: StudyOption = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Of this model alone.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Of this model alone.", autocompletion=complete.models)
+    ] = None,
 ) -> None:
     """Print the objects of a study's model servers and trainings as YAML, for review.
 
@@ -52,11 +54,11 @@ def servers(study: OfStudy = None, as_json: JsonOption = False) -> None:
     from resources.k8s.workloads import api_errors
 
     cluster = _connected()
-    with api_errors("reading the model servers"):
+    with working("asking the cluster"), api_errors("reading the model servers"):
         found = standings(cluster, study)
     rows = [dataclasses.asdict(standing) for standing in found]
     if as_json:
-        print(orjson.dumps(rows).decode())
+        print_json(rows)
     else:
         out.print(_table(cluster.namespace, rows))
 

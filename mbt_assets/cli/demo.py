@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from mbt_assets.cli.common import FAILED, INTERRUPTED, StudyOption, err, grid_now, out, platform_of, say_interrupted
+from mbt_assets.cli.common import (
+    FAILED,
+    INTERRUPTED,
+    DatasetsOption,
+    JsonOption,
+    StudyOption,
+    VariantsOption,
+    err,
+    grid_now,
+    platform_of,
+    print_json,
+    say_interrupted,
+)
 from mbt_assets.cli.progress import UnitProgress
 from mbt_assets.cli.summary import show_summary
+from resources.interrupts import end_as_with_ctrl_c
 
 if TYPE_CHECKING:
     from jobs.plan import Unit
@@ -23,16 +35,15 @@ if TYPE_CHECKING:
 
 def demo(
     study: StudyOption = None,
-    variant: Annotated[
-        list[str] | None, typer.Option(help="Only this variant (with its base); may be repeated.")
-    ] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="Only this dataset; may be repeated.")] = None,
+    variant: VariantsOption = None,
+    dataset: DatasetsOption = None,
     seed: Annotated[int | None, typer.Option(help="Another seed; its results are kept apart.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Parts that run at once.")] = 2,
     force: Annotated[
         bool,
         typer.Option("--force", help="Make every part anew: send every request and train every checkpoint again."),
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the whole study: questions, rollouts, traces, training, scores, marts, warehouse.
 
@@ -51,8 +62,11 @@ def demo(
         say_interrupted()
         raise typer.Exit(INTERRUPTED) from None
     _closing(reports, time.monotonic() - started)
+    if as_json:
+        print_json([_row(report) for report in reports])
     failed = [report for report in reports if report.outcome in ("failed", "skipped")]
-    if all(report.outcome in ("made", "reused") for report in reports if report.unit.name == "marts"):
+    complete = all(report.outcome in ("made", "reused") for report in reports if report.unit.name == "marts")
+    if complete and not as_json:
         show_summary(platform)
     if failed:
         raise typer.Exit(FAILED)
@@ -91,8 +105,7 @@ def _run(platform: Platform, grid: Grid, planned: list[Unit], workers: int, forc
     from mbt_assets.definitions import build_platform
     from resources.leases import stop_idle
 
-    # Told to end by a signal is as good as by Ctrl-C: what runs is ended and recorded, what was finished stays.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_as_with_ctrl_c()
     err.print(
         f"study [bold]{escape(platform.study.name)}[/], {len(planned)} parts, in {escape(str(platform.home.folder))}"
     )
@@ -113,6 +126,15 @@ def _run(platform: Platform, grid: Grid, planned: list[Unit], workers: int, forc
             stop_idle(platform.home.servers)
 
 
+def _row(report: Report) -> dict[str, Any]:
+    return {
+        "part": report.unit.name,
+        "outcome": report.outcome,
+        "seconds": round(report.seconds, 1) if report.seconds else None,
+        "why": report.why or None,
+    }
+
+
 def _closing(reports: list[Report], seconds: float) -> None:
     counts = {
         outcome: sum(report.outcome == outcome for report in reports)
@@ -123,5 +145,3 @@ def _closing(reports: list[Report], seconds: float) -> None:
     for report in reports:
         if report.outcome == "failed":
             err.print(f"[red]failed[/] {escape(report.unit.name)}: {escape(report.why)}", highlight=False)
-    if counts["failed"]:
-        out.print("")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import orjson
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mbt_assets.cli.common import FAILED, JsonOption, StudyOption, out
+from mbt_assets.cli.common import FAILED, JsonOption, StudyOption, out, print_json, working
 
 if TYPE_CHECKING:
     from mbt_assets.doctor import Finding
@@ -28,9 +27,10 @@ def doctor(study: StudyOption = None, as_json: JsonOption = False) -> None:
     from resources.home import Home
 
     chosen = load_study(study)
-    findings = examine(chosen, Home.from_environment(chosen.name))
+    with working("looking at the installation"):
+        findings = examine(chosen, Home.from_environment(chosen.name))
     if as_json:
-        print(orjson.dumps([asdict(finding) for finding in findings]).decode())
+        print_json([asdict(finding) for finding in findings])
     else:
         out.print(_table(chosen.name, findings))
     if any(finding.state == "fault" for finding in findings):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,19 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mbt_assets.cli.common import INTERRUPTED, StudyOption, err, grid_now, platform_of
+from mbt_assets.cli import complete
+from mbt_assets.cli.common import (
+    INTERRUPTED,
+    DatasetsOption,
+    JsonOption,
+    StudyOption,
+    VariantsOption,
+    err,
+    grid_now,
+    platform_of,
+    print_json,
+)
+from resources.interrupts import end_as_with_ctrl_c
 
 if TYPE_CHECKING:
     from mbt_assets.definitions import Platform
@@ -30,15 +41,15 @@ def export(
         list[str] | None,
         typer.Option(
             help="Only these tables, by name or as `marts` or `scores`; several with commas, or repeated.",
+            autocompletion=complete.export_tables,
         ),
     ] = None,
-    variant: Annotated[
-        list[str] | None, typer.Option(help="Only this variant (with its base); may be repeated.")
-    ] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="Only this dataset; may be repeated.")] = None,
+    variant: VariantsOption = None,
+    dataset: DatasetsOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the file if it is there already and DuckDB wrote it.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write one self-contained DuckDB file: all tables with their rows, descriptions, provenance and lineage.
 
@@ -46,8 +57,7 @@ def export(
     """
     from mbt_assets import exporting
 
-    # Told to end by a signal is as good as by Ctrl-C: what was begun is taken away.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_as_with_ctrl_c()
     platform = platform_of(study, seed)
     exporting.check_target(file, platform.home, force)
     choice = _choice(platform, tables, variant, dataset, texts=not no_text)
@@ -58,6 +68,9 @@ def export(
         raise typer.Exit(INTERRUPTED) from None
     total = f"{len(made.rows)} tables, {sum(made.rows.values()):,} rows, {decimal(made.size)}"
     err.print(f"{file}: {total}", highlight=False, markup=False, soft_wrap=True)
+    if as_json:
+        told = {"file": str(file.absolute()), "bytes": made.size, "rows": made.rows, "note": made.note}
+        print_json(told)
     err.print(made.note, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -66,7 +79,7 @@ def _exported(platform: Platform, file: Path, choice: Choice, force: bool) -> Ex
     from mbt_assets import exporting
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=err, disable=not err.is_interactive, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def show(name: str, done: int, total: int) -> None:

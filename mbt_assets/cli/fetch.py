@@ -6,20 +6,29 @@ What belongs here is the command line alone: options, tables, exit codes.
 from __future__ import annotations
 
 import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import orjson
 import typer
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from mbt_assets.cli.common import FAILED, INTERRUPTED, JsonOption, StudyOption, err, out, say_interrupted
+from mbt_assets.cli.common import (
+    FAILED,
+    INTERRUPTED,
+    JsonOption,
+    StudyOption,
+    err,
+    out,
+    print_json,
+    say_interrupted,
+    working,
+)
 from mbt_assets.cli.transfer import Transfer
+from resources.interrupts import end_as_with_ctrl_c
 
 if TYPE_CHECKING:
     from threading import Event
@@ -60,10 +69,10 @@ def fetch(
     plan = load_study(study)
     skipped = {kind for kind, skip in (("model", skip_models), ("dataset", skip_datasets)) if skip}
     repositories = chosen([one for one in needed(plan) if one.kind not in skipped], only or [])
-    # Schedulers send it: it ends the command as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_as_with_ctrl_c()
     fetcher = Fetcher(attempts, _say)
-    items = looked_at = _stoppable(lambda: fetcher.look(repositories), fetcher.stop)
+    with working("asking the Hub"):
+        items = looked_at = _stoppable(lambda: fetcher.look(repositories), fetcher.stop)
     if not as_json:
         out.print(_table(plan.name, items))
     _warn_of_left_overs(repositories)
@@ -180,7 +189,7 @@ def _tell(study: str, items: Sequence[Item], as_json: bool) -> None:
 
         rows = [_row(item) for item in items]
         told = {"study": study, "cache": str(cache_folder()), "free_bytes": free_bytes(), "repositories": rows}
-        print(orjson.dumps(told).decode())
+        print_json(told)
     counts = Counter("already cached" if item.state == "cached" else item.state for item in items)
     for item in items:
         if item.state == "failed":

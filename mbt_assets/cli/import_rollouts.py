@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
-from mbt_assets.cli.common import StudyOption, err, grid_now, platform_of
+from mbt_assets.cli import complete
+from mbt_assets.cli.common import JsonOption, StudyOption, err, grid_now, platform_of, print_json, working
 
 if TYPE_CHECKING:
     from mbt_assets.definitions import Platform
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Take in rollouts that were made elsewhere, and forget them again.", no_args_is_help=True)
 
-DatasetOption = Annotated[str, typer.Option("--dataset", "-d", help="Dataset of the study.")]
-ModelOption = Annotated[str, typer.Option("--model", "-m", help="Model of the study.")]
-ModeOption = Annotated[str, typer.Option("--mode", help="Mode of the model.")]
+DatasetOption = Annotated[
+    str, typer.Option("--dataset", "-d", help="Dataset of the study.", autocompletion=complete.datasets)
+]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="Model of the study.", autocompletion=complete.models)]
+ModeOption = Annotated[str, typer.Option("--mode", help="Mode of the model.", autocompletion=complete.modes)]
 SeedOption = Annotated[int | None, typer.Option(help="Into the run with this seed.")]
 
 
@@ -45,6 +48,7 @@ def rollouts(
         bool, typer.Option("--allow-unmatched", help="Leave out rows of no question, and count them.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="In the place of rollouts that are there.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Take a file's rollouts in as those of a cell; `mbt demo` then scores them and sends no rollout request.
 
@@ -66,9 +70,13 @@ def rollouts(
     # A file of other columns is told at once, not after the questions were made.
     Reading(order.file, Questions.none(), order.columns).columns()
     _make_questions(platform, dataset)
-    imported = import_rollouts(platform.study, lake, platform.home, order)
+    with working(f"importing {file}"):
+        imported = import_rollouts(platform.study, lake, platform.home, order)
     with open_instance(platform.home) as instance:
         record(instance, order, imported)
+    if as_json:
+        questions = len(imported.counts.questions)
+        print_json({"cell": cell, "rows": imported.stored.rows, "questions": questions, "file": str(file)})
     _tell(order, imported)
     demo = ["mbt", "demo", *(["--study", study] if study else []), *([] if seed is None else ["--seed", str(seed)])]
     demo += ["--variant", variant(model, mode), "--dataset", dataset]

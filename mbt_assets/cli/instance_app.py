@@ -11,12 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mbt_assets.cli.common import JsonOption, StudyOption, err, out, platform_of
+from mbt_assets.cli.common import JsonOption, StudyOption, err, out, platform_of, print_json, working
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -133,14 +132,16 @@ def prune(
     age = _age(older_than)
     platform = platform_of(study)
     with _opened(platform, folder) as instance:
-        planned = pruning.plan(instance, platform.artifacts, grid_now(platform), platform.home, age, keep_last)
+        with working("looking for old runs"):
+            planned = pruning.plan(instance, platform.artifacts, grid_now(platform), platform.home, age, keep_last)
         problem = ""
         if yes:
-            pruning.carry_out(instance, planned, platform.home)
-            problem = pruning.vacuum(instance, Path(instance.root_directory))
+            with working("deleting old runs"):
+                pruning.carry_out(instance, planned, platform.home)
+                problem = pruning.vacuum(instance, Path(instance.root_directory))
     if as_json:
         told = {"deleted": yes, "runs": planned.runs, "kept": planned.kept, "logs": [str(log) for log in planned.logs]}
-        print(orjson.dumps(told).decode())
+        print_json(told)
         return
     verb = "deleted" if yes else "would go"
     out.print(f"{len(planned.runs)} runs and {len(planned.logs)} logs of payloads {verb}", highlight=False)
@@ -170,10 +171,10 @@ def info(study: StudyOption = None, as_json: JsonOption = False, folder: FolderO
     from mbt_assets.instance.sizes import ago, sizes
 
     platform = platform_of(study)
-    with _opened(platform, folder) as instance:
+    with _opened(platform, folder) as instance, working("measuring"):
         found = sizes(instance, platform.home)
     if as_json:
-        print(orjson.dumps(asdict(found)).decode())
+        print_json(asdict(found))
         return
     table = Table(title=f"study {platform.study.name}: {escape(found.records)}", show_header=False)
     table.add_column("what")

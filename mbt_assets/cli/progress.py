@@ -40,13 +40,13 @@ class UnitProgress:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=err,
-            disable=not err.is_terminal,
+            disable=not err.is_interactive,
         )
         self._task = self._bar.add_task("starting", total=total)
 
     def __enter__(self) -> UnitProgress:
         self._bar.start()
-        if not err.is_terminal:
+        if not err.is_interactive:
             threading.Thread(target=self._beat, daemon=True).start()
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,8 +11,7 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from mbt_assets.cli.common import StudyOption, err, platform_of
-from resources import warehouse
+from mbt_assets.cli.common import StudyOption, platform_of, ready_warehouse, working
 
 
 class Format(StrEnum):
@@ -32,12 +32,12 @@ def sql(
 ) -> None:
     """Ask the warehouse anything; it is opened read-only."""
     platform = platform_of(study, seed)
-    if not warehouse.reads(platform.home.warehouse, platform.artifacts.lake):
-        from mbt_assets.marts import build_warehouse
+    # Dagster comes with it: `mbt --help` and completion are not to wait for that.
+    from resources import warehouse
 
-        err.print(f"building the warehouse from the lake: {platform.home.warehouse}", highlight=False)
-        build_warehouse(platform.artifacts.lake, platform.artifacts, platform.study)
-    with warehouse.reading(platform.home.warehouse, platform.artifacts.lake) as connection:
+    ready_warehouse(platform)
+    where = (platform.home.warehouse, platform.artifacts.lake)
+    with working("asking the warehouse"), warehouse.reading(*where) as connection:
         frame = warehouse.query(connection, query, lake=platform.artifacts.lake)
     _write(frame, format, output)
 
@@ -58,7 +58,10 @@ def _write(frame: pl.DataFrame, format: Format, output: Path | None) -> None:
     target = output.open("wb") if output else sys.stdout.buffer
     try:
         if format is Format.parquet:
-            frame.write_parquet(target)
+            # Polars tells of a reader that has left as of a broken file.
+            buffer = io.BytesIO()
+            frame.write_parquet(buffer)
+            target.write(buffer.getbuffer())
         elif format is Format.json:
             target.write(frame.write_json().encode() + b"\n")
         else:

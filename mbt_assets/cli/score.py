@@ -14,17 +14,15 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from mbt_assets.cli.common import USER_ERROR, err, working
 from mbt_assets.cli.score_files import writing
 from mbt_assets.cli.score_rows import Advance, ScoreInputError, chunks, is_parquet, size_of
 from mbt_assets.cli.score_totals import Totals
 from mbt_assets.scoring.answer_columns import score_frame
 from mbt_assets.scoring.stats import RESAMPLES, Estimate
-
-USER_ERROR = 2
 
 
 def score(
@@ -70,13 +68,12 @@ def score(
     except ScoreInputError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(USER_ERROR) from None
-    console = Console(stderr=True)
-    with console.status("resampling questions …"):
+    with working("resampling questions"):
         estimates = totals.estimates(resamples) if totals.has_questions else {}
     if as_json:
         typer.echo(orjson.dumps(_report(totals, estimates)).decode(), err=True)
         return
-    console.print(_table(totals, estimates, file))
+    err.print(_table(totals, estimates, file))
     if totals.no_answer:
         typer.echo(f"{totals.no_answer:,} responses hold no answer between tags and score 0", err=True)
     if totals.unscorable_gold:
@@ -114,9 +111,8 @@ def score_file(file: Path, out: Path | None) -> Totals:
 @contextlib.contextmanager
 def _progress(file: Path, out: Path | None) -> Iterator[Advance]:
     """A bar on a terminal, unless the rows themselves go to it."""
-    console = Console(stderr=True)
-    shown = console.is_terminal and not (out is None and sys.stdout.isatty())
-    with Progress(console=console, transient=True, disable=not shown) as progress:
+    shown = err.is_interactive and not (out is None and sys.stdout.isatty())
+    with Progress(console=err, transient=True, disable=not shown) as progress:
         task = progress.add_task(file.name, total=size_of(file))
         yield lambda amount: progress.advance(task, amount)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mbt_assets.cli.common import FAILED, JsonOption, StudyOption, err, out, with_seed
+from mbt_assets.cli.common import FAILED, JsonOption, StudyOption, err, out, print_json, with_seed, working
 
 if TYPE_CHECKING:
     from resources.home import Home
@@ -36,9 +35,10 @@ def servers(
     home = Home.from_environment(with_seed(load_study(study), seed).name)
     found = kept_servers(home.servers)
     if stop:
-        _stop(home)
+        with working("stopping the model servers"):
+            _stop(home)
     elif as_json:
-        print(orjson.dumps([_row(files, record) for files, record in found]).decode())
+        print_json([_row(files, record) for files, record in found])
     else:
         out.print(_table(home, [_row(files, record) for files, record in found]))
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 from rich.table import Table
 
-from mbt_assets.cli.common import JsonOption, StudyOption, grid_now, out, platform_of
+from mbt_assets.cli.common import JsonOption, StudyOption, grid_now, out, platform_of, print_json, working
 
 if TYPE_CHECKING:
     from mbt_assets.cli.activity import Activity
@@ -30,10 +29,11 @@ def status(
     from mbt_assets.staleness import assess
 
     platform = platform_of(study, seed)
-    standings = assess(grid_now(platform), platform.artifacts)
+    with working("reading the lake"):
+        standings = assess(grid_now(platform), platform.artifacts)
     known = activities(platform, [node for node, standing in standings.items() if standing.state != "fresh"])
     if as_json:
-        print(orjson.dumps(_rows(standings, known)).decode())
+        print_json(_rows(standings, known))
         return
     out.print(_asset_table(platform, standings, known))
     out.print(_cell_table(platform, standings, known))

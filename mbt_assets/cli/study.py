@@ -9,7 +9,8 @@ import orjson
 import typer
 from rich.table import Table
 
-from mbt_assets.cli.common import JsonOption, StudyOption, out
+from mbt_assets.cli import complete
+from mbt_assets.cli.common import JsonOption, StudyOption, out, print_json
 from partitions.grid import Grid
 from partitions.modes import MODES
 from partitions.study import Study, split_variant
@@ -19,9 +20,20 @@ app = typer.Typer(help="Check and show study files.", no_args_is_help=True)
 
 
 @app.command()
-def validate(file: Annotated[Path, typer.Argument(help="The study file.", exists=True, dir_okay=False)]) -> None:
+def validate(
+    file: Annotated[
+        Path,
+        typer.Argument(help="The study file.", exists=True, dir_okay=False, autocompletion=complete.studies),
+    ],
+    as_json: JsonOption = False,
+) -> None:
     """Check a study file; each fault is shown with its line."""
     study = load_study(str(file))
+    if as_json:
+        cells = len(Grid(study).keys("cell_metrics"))
+        sizes = {"variants": len(study.variants), "datasets": len(study.datasets), "cells": cells}
+        print_json({"file": str(file), "study": study.name, **sizes})
+        return
     out.print(f"{file}: study [bold]{study.name}[/] is valid: {_size(study)}", highlight=False)
 
 

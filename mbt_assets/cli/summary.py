@@ -8,7 +8,6 @@ import polars as pl
 from rich.table import Table
 
 from mbt_assets.cli.common import err, out
-from resources import warehouse
 
 if TYPE_CHECKING:
     from mbt_assets.definitions import Platform
@@ -29,12 +28,15 @@ ORDER BY m.dataset, v.place
 
 def show_summary(platform: Platform) -> None:
     """Print the cells' main figures, and what kind of numbers they are."""
+    from resources import warehouse
+
     with warehouse.reading(platform.home.warehouse, platform.artifacts.lake) as connection:
         frame = warehouse.query(connection, SUMMARY, lake=platform.artifacts.lake)
     out.print(rich_table(frame, title=f"study {platform.study.name}"))
     if any(model.source.kind == "embedded" for model in platform.study.models.values()):
         err.print("Tiny model, rule-based teacher and judge: these numbers are no benchmark results.", style="yellow")
     err.print(f"warehouse: {platform.home.warehouse}   report: {platform.home.folder / 'report.html'}", highlight=False)
+    err.print("to look at cells, traces and training rows: mbt explore --open", highlight=False)
 
 
 def rich_table(frame: pl.DataFrame, title: str | None = None) -> Table:

@@ -26,11 +26,13 @@ class Transfer:
         self.repo, self.total, self.done = repo, total, 0
         self._told = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=err, disable=not err.is_terminal, transient=True)
+        self._bar = Progress(
+            *columns, TimeRemainingColumn(), console=err, disable=not err.is_interactive, transient=True
+        )
         self._task = self._bar.add_task(escape(repo), total=total)
 
     def __enter__(self) -> Transfer:
-        if not err.is_terminal:
+        if not err.is_interactive:
             err.print(f"{self.repo}: {decimal(self.total)} to fetch", markup=False, highlight=False, soft_wrap=True)
         self._bar.start()
         return self
@@ -45,7 +47,7 @@ class Transfer:
         # What is fetched again after a fault counts again, so that the sum may come to more than there is.
         self.done = min(self.done + count, self.total)
         self._bar.update(self._task, completed=self.done)
-        if not err.is_terminal and time.monotonic() - self._told >= TOLD_EVERY_S:
+        if not err.is_interactive and time.monotonic() - self._told >= TOLD_EVERY_S:
             self._told = time.monotonic()
             line = f"{self.repo}: {decimal(self.done)} of {decimal(self.total)}"
             err.print(line, markup=False, highlight=False, soft_wrap=True)

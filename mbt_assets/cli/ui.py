@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import mbt_assets
-from mbt_assets.cli.common import StudyOption, err
+from mbt_assets.cli.common import StudyOption, err, listening
 
 WORKSPACE = Path(mbt_assets.__file__).parent.parent / "workspace.yaml"
 
@@ -27,6 +27,8 @@ def ui(
 
     path = study_path(study)
     home = Home.from_environment(load_study(study).name)
+    # Dagster would start a second daemon on the same home before it notices that the port is taken.
+    listening(host, port).close()
     folder = ready_home(home)
     os.environ.update(MBT_STUDY=str(path.absolute()), MBT_HOME=str(home.root))
     err.print(f"http://{host}:{port}   study {path.stem}   DAGSTER_HOME {folder}", highlight=False)

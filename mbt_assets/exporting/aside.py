@@ -1,4 +1,4 @@
-"""The folder beside an export's target in which it is built; what killed exports left of theirs is taken away."""
+"""The folder beside a target, a file or a folder, in which it is built; what killed processes left is taken away."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOCK = "lock"
 
 @contextlib.contextmanager
 def aside(target: Path) -> Iterator[Path]:
-    """A new folder beside a file, which is gone afterwards.
+    """A new folder beside a target, which is gone afterwards.
 
     Raises:
         OSError: it cannot be made.
@@ -33,7 +33,7 @@ def aside(target: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Take away the folders of exports to the same file that no living process holds."""
+    """Take away the folders of exports to the same target that no living process holds."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{32}}\.tmp")
     for folder in target.parent.iterdir():
         if pattern.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():

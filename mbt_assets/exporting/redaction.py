@@ -112,3 +112,18 @@ def _without_named(line: str) -> str:
         if _is_secret(found["flag"] or found["name"]):
             return line[: found.end()] + HIDDEN
     return line
+
+
+def without_folders(value: Any) -> Any:
+    """The same with the last name alone of each folder or file of this machine: the rest is nobody's business.
+
+    Args:
+        value: a setting, or anything that JSON can hold.
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [without_folders(part) for part in value]
+    if isinstance(value, str) and value.startswith(("/", "~/", "./", "../", "file://")) and "\n" not in value:
+        return f"…/{value.rstrip('/').rpartition('/')[2]}"
+    return value

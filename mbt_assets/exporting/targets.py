@@ -43,7 +43,7 @@ def _why_kept(target: Path, mode: int, home: Home) -> str:
     """Why a file must stay, whatever is asked; empty where it need not."""
     if not stat.S_ISREG(mode):
         return "it is a link or no regular file"
-    if owner := next((folder for folder in _own_folders(home) if target.resolve().is_relative_to(folder)), None):
+    if owner := owner_of(target, home):
         return f"it lies in {owner}, where studies keep their own files"
     try:
         with target.open("rb") as file:
@@ -53,7 +53,8 @@ def _why_kept(target: Path, mode: int, home: Home) -> str:
     return "" if begin[MAGIC_AT:] == MAGIC else "DuckDB did not write it"
 
 
-def _own_folders(home: Home) -> list[Path]:
-    """Folders of this machine in which the home, the lake and the engine keep files."""
+def owner_of(target: Path, home: Home) -> Path | None:
+    """The folder of this machine in which home, lake or engine keep files and the target lies; None where none is."""
     places = [str(home.root), *(place.removeprefix("file://") for place in (home.lake, home.engine))]
-    return [Path(place).resolve() for place in places if "://" not in place]
+    own = [Path(place).resolve() for place in places if "://" not in place]
+    return next((folder for folder in own if target.resolve().is_relative_to(folder)), None)

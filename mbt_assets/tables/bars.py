@@ -19,11 +19,13 @@ LABELS = 1.15
 """Width of the names of modes beside a row of bars, in inches."""
 BAR = 0.155
 """Height of one bar, in inches: room for a name in 7 pt."""
+ON_LIGHT, ON_DARK = "#111111", "#fdfdfd"
+"""Letters on a coloured field: black and white themselves follow the colours of the page that shows the figure."""
 
 
 def mqi_phases(frame: pl.DataFrame) -> Figure:
     """MQI as bars with their intervals, and beside them the share of traces that shows each phase."""
-    figure, grid = _bar_grid(frame, (0.8, 1.2), 0.5)
+    figure, grid = bar_grid(frame, (0.8, 1.2), 0.5)
     marks = marks_of(names(frame, "mode"))
     highest = max([v for v in [*frame["mqi"], *_column(frame, "mqi_hi")] if not is_missing(v)], default=1.0)
     for (model, dataset), (bars, phases) in grid.items():
@@ -56,7 +58,7 @@ def _phases(axes: Any, cells: list[dict[str, Any]]) -> None:
     for place, row in enumerate(shares):
         for phase, share in enumerate(row, 1):
             text, colour = (
-                ("–", BLACK) if math.isnan(share) else (f"{100 * share:.0f}", "white" if share > 0.75 else BLACK)
+                ("–", BLACK) if math.isnan(share) else (f"{100 * share:.0f}", ON_DARK if share > 0.75 else ON_LIGHT)
             )
             axes.text(phase, place, text, ha="center", va="center_baseline", fontsize=7, color=colour, in_layout=False)
     axes.set_xlim(0.5, 5.5)
@@ -68,7 +70,7 @@ def _phases(axes: Any, cells: list[dict[str, Any]]) -> None:
 
 def response_tokens(frame: pl.DataFrame) -> Figure:
     """How the response tokens of each variant spread: 5 %, quartiles, 95 %."""
-    figure, grid = _bar_grid(frame, (1.0,), 0.5)
+    figure, grid = bar_grid(frame, (1.0,), 0.5)
     marks = marks_of(names(frame, "mode"))
     ends = [value for name in ("p5", "p95") for value in frame[name] if value]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
@@ -99,7 +101,7 @@ def _bottom(grid: dict[tuple[str, str], list[Any]], part: int, label: str) -> No
             axes[part].tick_params(axis="x", labelbottom=False)
 
 
-def _bar_grid(
+def bar_grid(
     frame: pl.DataFrame, parts: Sequence[float], extra: float
 ) -> tuple[Figure, dict[tuple[str, str], list[Any]]]:
     """A figure of horizontal bars: a panel per model and dataset, of a height that fits the model's modes.

@@ -117,7 +117,7 @@ def _block(model: Any, frame: pl.DataFrame, layout: Layout, datasets: list[str],
         for column in layout.columns:
             best = _best(column, cells)
             for cell in cells:
-                entry = _entry(column, cell, interval)
+                entry = entry_of(column, cell, interval)
                 entries[cell["mode"], dataset, column.name] = replace(entry, best=entry.text in best)
     modes = frame["mode"].unique(maintain_order=True)
     keys = [(dataset, column.name) for dataset in datasets for column in layout.columns]
@@ -133,7 +133,14 @@ def _best(column: Column, cells: list[dict[str, Any]]) -> set[str]:
     return {number(max(values) if column.better == "more" else min(values), column)}
 
 
-def _entry(column: Column, cell: dict[str, Any], interval: Interval) -> Entry:
+def entry_of(column: Column, cell: dict[str, Any], interval: Interval) -> Entry:
+    """One cell's figure as it is printed; whether it is the best is for others to say.
+
+    Args:
+        column: which figure.
+        cell: a row of `rows_of`.
+        interval: how its interval is written.
+    """
     value: Any = cell.get(column.name)
     name = column.counts[0]
     count = cell.get(name)

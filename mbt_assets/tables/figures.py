@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mbt_assets.tables import bars, points, sizes
-from mbt_assets.tables.frames import Marts, lengths_of, rows_of
+from mbt_assets.tables.frames import QUANTILES, Marts, lengths_of, rows_of
 from mbt_assets.tables.layout import LAYOUTS, PHASES
 from mbt_assets.tables.notes import caveat_of, interval_note
 from mbt_assets.tables.style import PNG_DPI, require_matplotlib, saved, settle, styled
@@ -31,6 +31,8 @@ class Drawing:
         value: column that holds a number where there is something to draw.
         title: the caption's first words.
         text: what it shows.
+        measure: the value's name.
+        shows: the columns that it is drawn from.
         draw: draws it from the rows of `table`; `response_tokens` from the quantiles of the lengths.
     """
 
@@ -39,6 +41,8 @@ class Drawing:
     value: str
     title: str
     text: str
+    measure: str
+    shows: tuple[str, ...]
     draw: Callable[[pl.DataFrame], Figure]
 
 
@@ -52,6 +56,8 @@ DRAWINGS = {
             "Accuracy against response length",
             "Exact match over mean response tokens, one point per variant with both 95 % intervals and a line from the "
             "model's base; hollow diamonds are models of one variant.",
+            "exact match",
+            ("exact_match", "mean_tokens"),
             points.accuracy_tokens,
         ),
         Drawing(
@@ -61,6 +67,8 @@ DRAWINGS = {
             "Response length",
             "Response tokens of the rollouts of each variant: the median, the box from 25 to 75 %, the line from 5 to "
             "95 %.",
+            "median response tokens",
+            ("n", *QUANTILES),
             bars.response_tokens,
         ),
         Drawing(
@@ -70,6 +78,8 @@ DRAWINGS = {
             "Accuracy-Efficiency Score by model",
             "AES of each mode over the models, by the logarithm of their size where their names tell it, with 95 % "
             "intervals of the paired difference from the base. Modes stand side by side around their model.",
+            "AES",
+            ("aes", "aes_difference"),
             sizes.aes_by_model,
         ),
         Drawing(
@@ -80,6 +90,8 @@ DRAWINGS = {
             "Mean redundancy δ over mean arrival ρ, one point per variant with both 95 % intervals and a line from the "
             "model's base; grey lines join points of equal regulation, computed from the two means; hollow diamonds "
             "are models of one variant. The lower left is best.",
+            "mean arrival",
+            ("arrival", "redundancy", "regulation"),
             points.rrp_plane,
         ),
         Drawing(
@@ -89,6 +101,8 @@ DRAWINGS = {
             "Metacognitive Quality Index and phases",
             "MQI of each variant with its 95 % interval, and the percentage of its traces that shows each phase: "
             f"{', '.join(f'{i} {phase}' for i, phase in enumerate(PHASES, 1))}.",
+            "MQI",
+            ("mqi", *(f"phase_{i}" for i in range(1, 6))),
             bars.mqi_phases,
         ),
     ]

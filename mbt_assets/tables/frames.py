@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import duckdb
 import polars as pl
 
 from mbt_assets.tables.layout import LAYOUTS, TOKENS, Layout
 from mbt_assets.tables.marks import BASE
 from partitions.grid import Grid
 from partitions.study import Study, split_variant
-from resources import warehouse
+
+if TYPE_CHECKING:
+    import duckdb
 
 CELL = ["dataset", "variant"]
 REPLIES = ("n_scored", "n_unparseable", "n_failed", "n_too_long")
@@ -61,6 +63,9 @@ def read_marts(connection: duckdb.DuckDBPyConnection, layouts: Sequence[str], le
         layouts: names of the tables.
         lengths: whether to look at every rollout's length too.
     """
+    # Dagster comes with it: what only needs the names of tables is not to wait for that.
+    from resources import warehouse
+
     frames = {name: warehouse.query(connection, f"SELECT * FROM {name}") for name in marts_of(layouts)}
     return Marts(frames, warehouse.query(connection, LENGTHS) if lengths else None)
 

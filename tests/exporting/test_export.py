@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import s3
 import yaml
+from limited import LIMITED
 
 import sql
 from mbt_assets.definitions import build_platform
@@ -319,16 +320,6 @@ def test_a_damaged_partition_is_named_and_nothing_is_left(made, tmp_path):
     with pytest.raises(Exception, match=r"rrp_scores\[trails\|rule-teacher__base\]"):
         write(platform, tmp_path / "given" / "x.duckdb")
     assert list((tmp_path / "given").iterdir()) == []
-
-
-LIMITED = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-sys.argv = ["mbt", *sys.argv[2:]]
-from mbt_assets.cli.main import main
-main()
-"""
 
 
 @pytest.fixture

@@ -60,6 +60,18 @@ def test_a_partition_comes_back_as_it_was_written(lake):
     assert lake.keys("base_models") == ["tiny__base"]
 
 
+def test_rows_in_batches_are_of_one_write_although_another_follows(lake):
+    old = lake.write(NODE, models(5, "/old"), PROVENANCE)
+    stored, batches = lake.batches_of(NODE, ["variant", "uri"], 2)
+    first = next(batches)
+    lake.write(NODE, models(3, "/new"), PROVENANCE)
+    read = [first, *batches]
+    assert stored == old and [batch.num_rows for batch in read] == [2, 2, 1]
+    assert pl.from_arrow(read).equals(models(5, "/old").select("variant", "uri"))
+    with pytest.raises(LakeError, match="is not in the lake"):
+        lake.batches_of(Node("base_models", "none"), ["variant"], 2)
+
+
 def test_a_two_dimensional_key_is_found_again(lake):
     cell = Node("checkpoints", "trails|tiny__mbt-r")
     frame = pl.DataFrame(schema={name: column.dtype for name, column in TABLES["checkpoints"].columns().items()})

@@ -74,10 +74,24 @@ def test_descriptions_stand_in_the_catalogue(built):
 
 
 @pytest.mark.parametrize(
-    "sql", ["SHOW TABLES", "DESCRIBE aes", "SUMMARIZE variants", "EXPLAIN SELECT 1", "WITH a AS (SELECT 1) FROM a"]
+    "sql",
+    [
+        "SHOW TABLES",
+        "DESCRIBE aes",
+        "SUMMARIZE variants",
+        "EXPLAIN SELECT 1",
+        "-- why\nexplain analyze (format json) (SELECT 1)",
+        "WITH a AS (SELECT 1) FROM a",
+        "SELECT 'copy' AS query; -- and a comment",
+        "EXPLAIN SELECT /* a /* nested */ comment */ 'a -- text', $$ /* $$ AS copy;",
+    ],
 )
 def test_all_kinds_of_reading_are_allowed(built, sql):
     assert asked(built, sql).height > 0
+
+
+WRITES = "WITH a AS (COPY (SELECT 1) TO ''/tmp/never.csv'') FROM a"
+WRITES_TWICE = WRITES.replace("'", "''")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +100,15 @@ def test_all_kinds_of_reading_are_allowed(built, sql):
         ("DROP VIEW aes", "read-only: DROP is not allowed"),
         ("COPY variants TO '/tmp/never.csv'", "read-only: COPY"),
         ("ATTACH 'x.db'", "read-only: ATTACH"),
+        ("EXPLAIN ANALYZE COPY variants TO '/tmp/never.csv'", "read-only: COPY"),
+        ("explain /* ( */ (analyze, format json)\ncopy variants to '/tmp/never.csv'", "read-only: COPY"),
+        ("EXPLAIN /* /* */ SELECT 1 -- */ ANALYZE COPY (SELECT 1 AS a) TO '/tmp/never.csv'", "read-only: COPY"),
+        ("EXPLAIN ANALYSE COPY variants TO '/tmp/never.csv'", "read-only: COPY"),
+        ("WITH a AS (COPY (SELECT 1) TO '/tmp/never.csv') FROM a", "read-only: COPY"),
+        ("EXPLAIN ANALYZE WITH a AS (/* */ copy (SELECT 1) TO '/tmp/never.csv') SELECT 1", "read-only: COPY"),
+        (f"FROM json_execute_serialized_sql(json_serialize_sql('{WRITES}'))", "read-only: COPY"),
+        (f"FROM query('FROM json_exe' || 'cute_serialized_sql(json_serialize_sql(''{WRITES_TWICE}''))')", "COPY"),
+        ("-- EXPLAIN SELECT 1\nEXPLAIN ANALYZE CREATE TEMP TABLE x AS SELECT 1", "read-only: CREATE"),
         ("SELECT 1; SELECT 2", "one SQL statement; this is 2"),
         ("", "one SQL statement; this is 0"),
         ("SELEC 1", "syntax error"),
@@ -95,6 +118,12 @@ def test_all_kinds_of_reading_are_allowed(built, sql):
 def test_anything_else_is_refused_with_one_clear_message(built, sql, why):
     with pytest.raises(QueryError, match=why):
         asked(built, sql)
+
+
+def test_a_text_that_only_names_writing_is_no_writing_and_may_have_parameters(built):
+    with warehouse.reading(built) as connection:
+        rows = warehouse.query(connection, "SELECT '/home/query/copy' AS path WHERE ? = 1", [1])
+    assert rows.rows() == [("/home/query/copy",)]
 
 
 def test_a_missing_warehouse_says_how_to_get_one(tmp_path):

@@ -50,6 +50,7 @@ class Repo:
     kind: Kind
     name: str
     gated: bool = False
+    private: bool = False
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     announced: dict[str, int] = field(default_factory=dict)
 
@@ -190,7 +191,7 @@ class HubServer(ThreadedServer):
 
     async def _info(self, request: web.Request, repo: Repo, commit: str) -> web.StreamResponse:
         siblings = [_sibling(repo, commit, name, "blobs" in request.query) for name in repo.commits[commit]]
-        about = {"id": repo.name, "sha": commit, "private": False, "gated": "manual" if repo.gated else False}
+        about = {"id": repo.name, "sha": commit, "private": repo.private, "gated": "manual" if repo.gated else False}
         return web.json_response({**about, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0})
 
     async def _auth_check(self, request: web.Request, repo: Repo, commit: str) -> web.StreamResponse:
