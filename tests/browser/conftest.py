@@ -28,7 +28,7 @@ CHROMIUM_ARGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-TIMEOUT_MS = 30_000
+TIMEOUT_MS = 90_000
 
 
 @pytest.fixture(scope="session")

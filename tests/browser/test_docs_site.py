@@ -24,14 +24,16 @@ def test_a_page_can_be_read_by_everybody_and_asks_nobody_else(site, page, name, 
     page.on("request", lambda request: asked.append(request.url))
     page.emulate_media(color_scheme=colours)
     page.set_viewport_size({"width": width, "height": 900})
-    page.goto(f"{site}/{name}.html", wait_until="networkidle")
+    page.goto(f"{site}/{name}.html")
+    page.wait_for_load_state("networkidle")
     assert serious_faults(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert asked and not [url for url in asked if not url.startswith((site, "data:", "blob:"))]
 
 
 def test_the_search_finds_a_field_of_the_study_file(site, page):
-    page.goto(f"{site}/index.html", wait_until="networkidle")
+    page.goto(f"{site}/index.html")
+    page.wait_for_load_state("networkidle")
     field = page.get_by_role("textbox", name="Search")
     field.click()
     # It looks at what is typed once it has read its index.
@@ -42,6 +44,7 @@ def test_the_search_finds_a_field_of_the_study_file(site, page):
 
 
 def test_pictures_of_the_tour_are_shown(site, page):
-    page.goto(f"{site}/tour.html", wait_until="networkidle")
+    page.goto(f"{site}/tour.html")
+    page.wait_for_load_state("networkidle")
     widths = page.locator("article img").evaluate_all("images => images.map(image => image.naturalWidth)")
     assert len(widths) >= 8 and min(widths) >= 1000

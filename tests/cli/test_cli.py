@@ -25,7 +25,7 @@ def mbt(*arguments, home=None, study=None, **environment):
 
 def refused(result, *words):
     """The command ended as a user's mistake does: exit status 2, a clear message, no stack trace."""
-    message = " ".join(result.stderr.decode().split())
+    message = " ".join(result.stderr.decode().replace("│", " ").split())
     assert result.returncode == 2, message
     assert "Traceback" not in message
     for word in words:
@@ -160,7 +160,7 @@ def test_a_part_that_fails_is_told_with_its_reason_and_status_one(small, tmp_pat
     file = tmp_path / "broken.yaml"
     file.write_text(text)
     result = mbt("demo", "--variant", "rule-teacher__base", "--dataset", "wide", home=tmp_path, study=file)
-    shown = " ".join(result.stderr.decode().split())
+    shown = " ".join(result.stderr.decode().replace("│", " ").split())
     assert result.returncode == 1
     assert "failed validation_questions[wide]" in shown
     assert "whole number from 1 to 39, not 77" in shown

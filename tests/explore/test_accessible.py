@@ -162,11 +162,13 @@ def test_without_its_scripts_every_page_is_still_there_and_filters_have_a_button
             assert page.locator("h1").inner_text()
         page.goto("/")
         page.get_by_label("Figure").select_option("mean_tokens")
-        page.get_by_role("button", name="Show").click()
+        with page.expect_navigation():
+            page.get_by_role("button", name="Show").click()
         assert page.locator("h1").inner_text() == "mean tokens"
         page.goto("/query")
         page.get_by_label("SQL").fill("SELECT 42 AS answer")
-        page.get_by_role("button", name="Run").click()
+        with page.expect_navigation():
+            page.get_by_role("button", name="Run").click()
         assert page.locator("table.rows td").all_inner_texts() == ["42"]
     finally:
         context.close()

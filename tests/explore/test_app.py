@@ -13,6 +13,7 @@ from explored_rows import BASE, MBT_R
 from typer.testing import CliRunner
 
 from mbt_assets.cli.main import app as mbt
+from mbt_assets.explore import query
 from mbt_assets.instance import InstanceError
 from partitions.grid import Node
 
@@ -131,7 +132,8 @@ def test_without_its_marts_the_grid_shows_what_the_cells_say_and_without_those_w
         assert "This table of the lake is gone: materialize it" in told.text
 
 
-def test_pages_that_are_asked_for_at_the_same_time_are_all_answered(web):
+def test_pages_that_are_asked_for_at_the_same_time_are_all_answered(web, monkeypatch):
+    monkeypatch.setattr(query, "PATIENCE_S", 60)
     paths = ["/", f"/cell/trails/{BASE}", f"/trace/trails/{BASE}/q01/1", "/training", "/query?sql=SELECT+1"]
     paths += [f"/compare?dataset=trails&a={BASE}&b={MBT_R}", f"/training/trails/{MBT_R}", "/query?sql=SELECT+nothing"]
     with ThreadPoolExecutor(12) as pool:

@@ -98,10 +98,12 @@ def test_keys_open_a_question_and_walk_on_through_the_list(page):
     page.wait_for_url("**question=*")
     steps = page.get_by_role("navigation", name="Questions of the list")
     assert "1 of 5 (lost)" in steps.inner_text()
-    page.keyboard.press("n")
-    page.wait_for_function("document.querySelector('.steps').innerText.includes('2 of 5')")
-    page.keyboard.press("p")
-    page.wait_for_function("document.querySelector('.steps').innerText.includes('1 of 5')")
+    with page.expect_navigation():
+        page.keyboard.press("n")
+    assert "2 of 5" in steps.inner_text()
+    with page.expect_navigation():
+        page.keyboard.press("p")
+    assert "1 of 5" in steps.inner_text()
     page.keyboard.press("u")
     page.wait_for_url(f"**{PAIR}&show=lost")
 

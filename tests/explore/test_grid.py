@@ -101,10 +101,12 @@ def test_variants_are_found_by_a_part_of_their_name(page):
     page.keyboard.type("MBT-R")
     page.keyboard.press("Enter")
     page.wait_for_url("**find=MBT-R*")
+    page.wait_for_load_state()
     assert len(values(page)) == 2
     page.goto("/?find=no-such-name")
     assert "No variant's name holds “no-such-name”" in page.locator("main").inner_text()
-    page.get_by_role("link", name="Show all").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Show all").click()
     assert len(values(page)) > 2
 
 

@@ -183,11 +183,13 @@ def test_sql_that_no_address_holds_goes_as_a_form_with_pages_order_chart_and_fil
     ask(page, long)
     page.get_by_text("too long for an address").wait_for()
     assert page.url.endswith("/query")
+    page.wait_for_load_state()
     assert len(cells(page)) == 100
     page.get_by_role("button", name="next").first.click()
     page.locator("table.rows tbody tr:first-child", has_text="100").wait_for()
     page.get_by_role("button", name="m", exact=True).click()
     page.locator("th[aria-sort=descending]", has_text="m").wait_for()
+    page.wait_for_load_state()
     assert cells(page)[0] == ["0", "0"]
     page.get_by_label("Chart").select_option("histogram")
     page.get_by_role("img").wait_for()

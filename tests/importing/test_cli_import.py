@@ -39,7 +39,7 @@ def test_rollouts_that_somebody_has_are_imported_scored_shown_and_forgotten(mbt,
     rows = reference_rows(QUESTIONS)
     folder = write_dataset(tmp_path / "results", rows)
     imported = mbt("import", "rollouts", str(folder), *CELL)
-    told = " ".join(imported.stderr.split())
+    told = " ".join(imported.stderr.replace("│", " ").split())
     assert imported.returncode == 0, told
     assert "making validation_questions[trails] first" in told
     assert "validation_rollouts[trails|guest__base]: 24 rollouts of 12 questions" in told

@@ -50,7 +50,7 @@ def pool(mark, tmp_path, monkeypatch):
     (tmp_path / "runner.py").write_text(POOL)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     process = subprocess.Popen([sys.executable, str(tmp_path / "runner.py"), str(tmp_path)], stderr=subprocess.PIPE)
-    assert until(lambda: all((tmp_path / f"there-{i}").exists() for i in range(2)), 30)
+    assert until(lambda: all((tmp_path / f"there-{i}").exists() for i in range(2)), 60)
     yield process, tmp_path
     process.kill()
     process.communicate()
@@ -67,7 +67,7 @@ def test_a_killed_runner_leaves_nothing_and_its_work_is_ended_in_order(pool, mar
 def test_an_interrupted_runner_ends_after_its_work(pool, mark):
     process, folder = pool
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT
     assert until(lambda: marked(mark) == {}), marked(mark)
     assert all((folder / f"ended-{i}").exists() for i in range(2))
@@ -83,9 +83,9 @@ def test_a_killed_worker_takes_no_other_with_it_and_is_replaced():
     with worker_pool(2) as pool:
         slow = pool.submit(time.sleep, 1.0)
         with pytest.raises(BrokenProcessPool):
-            pool.submit(number, -1).result(timeout=30)
-        assert [pool.submit(number, value).result(timeout=30) for value in (1, 2, 3)] == [1, 2, 3]
-        assert slow.result(timeout=30) is None
+            pool.submit(number, -1).result(timeout=120)
+        assert [pool.submit(number, value).result(timeout=120) for value in (1, 2, 3)] == [1, 2, 3]
+        assert slow.result(timeout=120) is None
 
 
 def test_a_killed_worker_takes_its_payload_along(pool, mark):
@@ -94,7 +94,7 @@ def test_a_killed_worker_takes_its_payload_along(pool, mark):
     assert len(workers) == 2
     for worker in workers:
         kill(worker)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert until(lambda: marked(mark) == {}), marked(mark)
 
 
@@ -108,7 +108,7 @@ def demo(mark, small_study, tmp_path, monkeypatch):
     command = [sys.executable, "-m", "mbt_assets.cli.main", "demo", "--study", str(file), "--variant", "tiny__base"]
     with (tmp_path / "printed").open("wb") as printed:
         process = subprocess.Popen([*command, "--dataset", "trails"], stdout=printed, stderr=printed)
-    assert until(lambda: any("make_student" in command for command in marked(mark).values()), 60)
+    assert until(lambda: any("make_student" in command for command in marked(mark).values()), 180)
     yield process, tmp_path
     process.kill()
     process.wait()
@@ -126,14 +126,14 @@ def interrupted(folder):
 def test_a_killed_demo_leaves_no_process_and_no_open_run(demo, mark):
     process, folder = demo
     kill(process.pid)
-    assert until(lambda: marked(mark) == {}, 30), marked(mark)
+    assert until(lambda: marked(mark) == {}), marked(mark)
     assert interrupted(folder)
 
 
 def test_a_demo_that_is_told_to_end_does_as_with_ctrl_c(demo, mark):
     process, folder = demo
     process.terminate()
-    assert process.wait(30) == 130
+    assert process.wait(90) == 130
     assert until(lambda: marked(mark) == {}), marked(mark)
     assert "interrupted; what was finished is kept" in (folder / "printed").read_text()
     assert "Traceback" not in (folder / "printed").read_text()

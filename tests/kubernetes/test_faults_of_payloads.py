@@ -30,7 +30,7 @@ with open_dagster_pipes() as pipes:
     pipes.log.info("half way")
     starts = (out / "checkpoint").read_text().split()
     if len(starts) <= spec.get("waits", 0):
-        time.sleep(60)
+        time.sleep(600)
     pipes.log.info("goes on from a checkpoint of " + starts[0])
     (out / "result.json").write_text(json.dumps({"starts": starts}))
 """

@@ -65,6 +65,15 @@ def ended(core, name):
     return core.read_namespaced_pod(name, "mbt").status
 
 
+def last_phase(core, name, since):
+    """The phase of a pod as the watch told it when the pod was taken away."""
+    options = {"resource_version": since, "timeout_seconds": 120}
+    for event in watch.Watch().stream(core.list_namespaced_pod, "mbt", **options):
+        if (event["type"], event["object"].metadata.name) == ("DELETED", name):
+            return event["object"].status.phase
+    return None
+
+
 def log(core, name, **options):
     return core.read_namespaced_pod_log(name, "mbt", _preload_content=False, **options).data.decode()
 
@@ -211,7 +220,7 @@ def test_a_watch_tells_of_every_change(cluster, core):
     cluster.once(lambda pod: pod["metadata"]["name"] == "one", lambda pod: started.append(pod["metadata"]["name"]))
     since = core.list_namespaced_pod("mbt").metadata.resource_version
     core.create_namespaced_pod("mbt", pod("one", "", labels={"app": "one"}))
-    options = {"label_selector": "app=one", "resource_version": since, "timeout_seconds": 10}
+    options = {"label_selector": "app=one", "resource_version": since, "timeout_seconds": 120}
     for event in watch.Watch().stream(core.list_namespaced_pod, "mbt", **options):
         change = (event["type"], event["object"].status.phase)
         if change == ("MODIFIED", "Succeeded") and change not in seen:
@@ -234,12 +243,13 @@ def test_the_ways_in_which_pods_fail(cluster, core):
         assert until(lambda name=name: phase(core, name) == "Running")
     cluster.evict("evicted")
     cluster.oom("oom")
+    since = core.list_namespaced_pod("mbt").metadata.resource_version
     cluster.lose_node("lost")
-    assert phase(core, "lost") == "Running"
     status = ended(core, "evicted")
     assert (status.reason, status.container_statuses[0].state.terminated.exit_code) == ("Evicted", 137)
     assert ended(core, "oom").container_statuses[0].state.terminated.reason == "OOMKilled"
     assert until(lambda: cluster.pod("lost") is None)
+    assert last_phase(core, "lost", since) == "Running"
     assert until(lambda: _waits_for(core, "absent") == "ImagePullBackOff")
     cluster.missing_images.clear()
     assert until(lambda: phase(core, "absent") == "Running")

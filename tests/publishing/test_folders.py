@@ -162,7 +162,7 @@ def test_an_interrupt_is_told_with_what_it_left(shared, study, tmp_path, monkeyp
     options = ["--to", str(tmp_path / "rows"), "--dataset", "trails", "--variant", "pupil__mbt-s"]
     result = CliRunner().invoke(app, ["publish", "training-sets", *options], env=variables)
     signal.signal(signal.SIGTERM, before)
-    assert result.exit_code == 130 and said in " ".join(result.stderr.split()), result.output
+    assert result.exit_code == 130 and said in " ".join(result.stderr.replace("│", " ").split()), result.output
     assert (read_manifest(tmp_path / "rows") is not None) == ("already" in said)
 
 

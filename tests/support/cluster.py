@@ -240,7 +240,7 @@ class StandIn(ThreadedServer):
         """What pods have running at this moment, by process id."""
         return marked(self._mark)
 
-    def all_processes_gone(self, seconds: float = 10.0) -> bool:
+    def all_processes_gone(self, seconds: float = 60.0) -> bool:
         """Whether no pod has a process any more, or has none soon."""
         return until(lambda: not self.processes(), seconds)
 

@@ -21,7 +21,7 @@ from processes import marked
 
 MARK = "MBT_STAND_IN_POD"
 PROBE_S = 0.1
-BACKOFF_S = 0.3
+BACKOFF_S = 1
 """Between a container's end and its next start; a real node begins with ten seconds."""
 KILLED = 128 + signal.SIGKILL
 _addresses = itertools.count(1)
@@ -240,14 +240,18 @@ class PodProcess:
         code = await self._process.wait()
         self.kill()
         probing.cancel()
-        await asyncio.wait([reading], timeout=2)
+        await asyncio.wait([reading], timeout=30)
         return code if code >= 0 else 128 - code
 
     async def _probe(self) -> None:
         probes = [self._container.get(name) for name in ("startupProbe", "readinessProbe")]
-        state, was, told = {"running": {"startedAt": self._began}}, None, False
+        state, was, told, missed = {"running": {"startedAt": self._began}}, None, False, 0
+        most = min((probe or {}).get("failureThreshold", 3) for probe in probes[1:])
         while True:
-            ready = all([await answers(probe, self._pod) for probe in probes])
+            passed = all([await answers(probe, self._pod) for probe in probes])
+            missed = 0 if passed else missed + 1
+            # As there: a container that was ready is unready once it has missed some probes in a row.
+            ready = passed or (was is True and missed < most)
             if ready != was:
                 self._report("Running", state, ready=ready)
             if not told:

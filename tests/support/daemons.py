@@ -34,5 +34,5 @@ class DaemonProcess:
     def kill(self) -> None:
         """Kill it and its code server at once."""
         kill(self._process.pid)
-        self._process.wait(10)
+        self._process.wait(60)
         until(lambda: not [kill(pid) for pid in marked(self._mark)])

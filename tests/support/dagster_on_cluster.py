@@ -97,7 +97,7 @@ def runs():
         return instance.get_runs()
 
 
-def ended(run_id, cluster, seconds=120):
+def ended(run_id, cluster, seconds=600):
     """A run once it has ended."""
     deadline = time.monotonic() + seconds
     with dg.DagsterInstance.get() as instance:

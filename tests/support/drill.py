@@ -1,6 +1,7 @@
 """A fault drill: runs and steps of `fault_graph` in pods of a stand-in cluster, struck while a real daemon looks on."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import fault_graph
 import pytest
+import yaml
 from cluster import StandIn
 from dagster_on_cluster import ENDED, cluster_file, runs, write_instance
 from kubernetes import client
@@ -27,7 +29,7 @@ INSTANCE = {
     "run_monitoring": {
         "enabled": True,
         "poll_interval_seconds": 1,
-        "start_timeout_seconds": 45,
+        "start_timeout_seconds": 600,
         "max_resume_run_attempts": 2,
         "free_slots_after_run_end_seconds": 1,
     },
@@ -64,7 +66,7 @@ class Drill:
         done = subprocess.run(command, capture_output=True, text=True)
         assert "Success" in done.stdout and "Error" not in done.stdout, done.stdout + done.stderr
 
-    def work_until(self, done: Callable[[], bool], seconds: float = 240) -> None:
+    def work_until(self, done: Callable[[], bool], seconds: float = 900) -> None:
         """Strike what there is to strike, until something is true."""
         deadline = time.monotonic() + seconds
         while not done():
@@ -91,6 +93,13 @@ class Drill:
         of_run = f"app.kubernetes.io/component in ({where},{where}_worker),dagster/run-id={run.run_id}"
         running = [pod for pod in self.cluster.pods(of_run) if pod["status"]["phase"] == "Running"]
         return running[0]["metadata"]["name"] if running else None
+
+    def let_runs_start_within(self, seconds: float) -> None:
+        """How long the next daemon waits for the pod of a run to come up."""
+        file = Path(os.environ["DAGSTER_HOME"]) / "dagster.yaml"
+        settings = yaml.safe_load(file.read_text())
+        settings["run_monitoring"]["start_timeout_seconds"] = seconds
+        file.write_text(yaml.safe_dump(settings))
 
     def of(self, key: str) -> list[dg.DagsterRun]:
         """The runs of a partition or job, oldest first."""

@@ -59,7 +59,7 @@ def lives(pid):
         return False
 
 
-def until(condition, seconds=15.0):
+def until(condition, seconds=60.0):
     """Wait for a condition; whether it came true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
