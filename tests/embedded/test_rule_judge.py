@@ -177,7 +177,7 @@ def test_a_trace_of_a_megabyte_is_judged_in_a_moment(unit: str):
     hit(text)
     reach(text, QUESTION)
     quality(text, text)
-    assert time.perf_counter() - started < 30
+    assert time.perf_counter() - started < 120
 
 
 def test_other_numbers_on_the_markers_change_nothing_but_their_names():

@@ -148,4 +148,4 @@ def test_a_document_of_a_megabyte_is_answered_in_a_moment(unit: str, question):
         fields = question | {"documents": documents, "question": asked, "trace": text, "solution": text}
         for name in ASKED_FOR_A_TRACE:
             teacher.reply(prompts.render(name, **fields))
-    assert time.perf_counter() - started < 20
+    assert time.perf_counter() - started < 120

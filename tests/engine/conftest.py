@@ -111,7 +111,7 @@ def ask(count: int, **sampling: Any) -> list[Request]:
 
 def run(server: ChatServer, requests: Any, folder: Path, **options: Any) -> Summary:
     """Run the engine with waits that suit a test."""
-    settings = {"concurrency": 32, "backoff_base": 0.02, "backoff_cap": 0.1, "timeout": 10.0, **options}
+    settings = {"concurrency": 32, "backoff_base": 0.02, "backoff_cap": 0.1, "timeout": 60.0, **options}
     return generate(requests, Endpoint(server.base_url, "tiny", "digest"), folder, EngineOptions(**settings))
 
 

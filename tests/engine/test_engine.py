@@ -9,6 +9,7 @@ import time
 
 import pytest
 from aiohttp import web
+from processes import until
 
 from resources.engine import (
     Endpoint,
@@ -96,12 +97,12 @@ def test_what_failed_for_the_moment_is_sent_by_the_next_run(kit, serve, tmp_path
 def test_a_server_that_stalls_is_given_up_on_in_time(kit, serve, tmp_path):
     async def stall(request: web.Request, body: dict, attempt: int) -> None:
         if body["messages"][-1]["content"] == "question 3":
-            await asyncio.sleep(30)
+            await asyncio.sleep(120)
 
     began = time.monotonic()
     summary = kit.run(serve(stall), kit.ask(20), tmp_path, timeout=0.3, max_attempts=2)
     assert (summary.ok, summary.failures) == (19, {"timeout": 1})
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert kit.rows_of(tmp_path)["r3"]["error"] == "timeout: no reply within 0.3 s"
 
 
@@ -145,12 +146,11 @@ def test_an_outage_is_waited_out_and_costs_no_attempt(kit, serve, tmp_path):
     while sum(first.asked.values()) < 100:
         time.sleep(0.01)
     first.stop()
-    time.sleep(1.5)
+    assert until(lambda: any("is down" in note for note in notes if note))
     serve(port=first.port)
-    thread.join(30)
+    thread.join(120)
     assert done[0].ok + done[0].failed == 1500
     assert done[0].failed <= 3  # Fewer than make the engine look whether the endpoint is there at all.
-    assert any("is down" in note for note in notes if note)
 
 
 def test_an_endpoint_that_stays_away_is_one_clear_error_and_done_rows_stay(kit, serve, tmp_path):
@@ -251,7 +251,7 @@ def test_an_error_of_the_progress_callback_ends_the_run(kit, serve, tmp_path):
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         generate(kit.ask(2000), Endpoint(server.base_url, "tiny", "digest"), tmp_path, options, interrupt)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20  # all replies would take 25 s
     answered = len(server.asked) - 4
     assert kit.run(server, kit.ask(answered), tmp_path).reused >= answered - 4
 
@@ -325,16 +325,20 @@ def test_progress_counts_up_to_the_end(kit, serve, tmp_path):
     assert "/200 done" in middle.line()
 
 
-def test_rows_are_durable_within_a_second_while_the_run_goes_on(kit, serve, tmp_path):
+def test_rows_are_durable_while_the_run_goes_on(kit, serve, tmp_path):
     async def stall(request: web.Request, body: dict, attempt: int) -> None:
         if body["messages"][-1]["content"] == "question 19":
-            await asyncio.sleep(1.5)
+            while not go.is_set():
+                await asyncio.sleep(0.02)
 
-    thread = threading.Thread(target=kit.run, args=(serve(stall), kit.ask(20), tmp_path))
+    go = threading.Event()
+    thread = threading.Thread(target=kit.run, args=(serve(stall), kit.ask(20), tmp_path), kwargs={"timeout": 600})
     thread.start()
-    time.sleep(1.0)
-    assert list((tmp_path / "responses").glob("*.parquet"))
-    thread.join()
+    try:
+        assert until(lambda: list((tmp_path / "responses").glob("*.parquet")))
+    finally:
+        go.set()
+        thread.join()
     assert responses(tmp_path).collect().height == 20
 
 

@@ -184,9 +184,8 @@ def test_stopped_it_commits_what_it_has_and_says_so(kit, serve, tmp_path, name):
     while sum(server.asked.values()) < 200:
         time.sleep(0.005)
     process.send_signal(getattr(signal, name))
-    began = time.monotonic()
-    _, err = process.communicate(timeout=10)
-    assert time.monotonic() - began < 8  # all replies would take 15 s
+    _, err = process.communicate(timeout=60)
+    assert sum(server.asked.values()) < 1000  # of 5000
     assert process.returncode == 130, err
     assert "are kept" in err
     assert "Traceback" not in err
@@ -196,13 +195,13 @@ def test_stopped_it_commits_what_it_has_and_says_so(kit, serve, tmp_path, name):
 
 
 def test_the_command_line_refuses_a_folder_in_use(kit, serve, tmp_path):
-    server = serve(latency=0.05)
+    server = serve(latency=0.5)
     path = write_requests(tmp_path / "requests.jsonl", kit.ask(5000))
     first = start(server, path, tmp_path / "out")
     while not server.asked:
         time.sleep(0.005)
     second = start(server, path, tmp_path / "out")
-    _, err = second.communicate(timeout=20)
+    _, err = second.communicate(timeout=120)
     first.kill()
     first.communicate()
     assert second.returncode == 2

@@ -47,6 +47,11 @@ def keys(bucket, place: str) -> list[str]:
     return [key.removeprefix(prefix) for key in bucket.names(prefix)]
 
 
+def owner(bucket, place: str) -> dict[str, object]:
+    key = place.removeprefix(f"{bucket.url}/") + "/.owner.json"
+    return orjson.loads(bucket.client.get_object(Bucket=bucket.name, Key=key)["Body"].read())
+
+
 def put_owner(bucket, place: str, **owner: object) -> None:
     key = place.removeprefix(f"{bucket.url}/") + "/.owner.json"
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=orjson.dumps(owner))
@@ -91,9 +96,10 @@ def test_killed_it_goes_on_from_what_was_committed(kit, serve, bucket, place, tm
 
 def test_a_second_writer_is_refused_while_the_first_renews_its_lease(bucket, place, monkeypatch):
     monkeypatch.setattr(locks, "RENEW_SECONDS", 0.1)
-    monkeypatch.setattr(locks, "STALE_SECONDS", 1.0)
-    with Journal(place):
-        time.sleep(1.5)
+    with Journal(place) as first:
+        long_ago = time.time() - 3600
+        put_owner(bucket, place, pid=os.getpid(), host="here", token=first._store.lock._token, renewed=long_ago)
+        assert until(lambda: owner(bucket, place)["renewed"] > long_ago + 60)
         with pytest.raises(FolderBusyError, match=f"pid {os.getpid()} "), Journal(place):
             pass
     with Journal(place):
@@ -149,7 +155,7 @@ def test_a_lease_that_cannot_be_renewed_is_given_up_in_time(bucket, place, monke
 
             patch.setattr(lock._objects, "get", away)
             patch.setattr(lock._objects, "put", away)
-            time.sleep(0.8)
+            assert until(lambda: time.time() - lock._renewed > 0.6)
             with pytest.raises(FolderBusyError, match="could not be renewed for"):
                 lock.held()
         lock.held()

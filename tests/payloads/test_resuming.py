@@ -68,13 +68,9 @@ def test_a_run_killed_at_any_step_goes_on_from_the_last_saved_one(spec, tmp_path
     killed_at = random.Random(seed).randint(EVERY + 1, STEPS - 1)
     print(f"seed {seed}: killed at step {killed_at}")
     killed = spec(trl=LONG, peft=peft)
-    process = start(killed)
-    for line in process.stdout:
-        if line.startswith(f"step {killed_at}/"):
-            process.kill()
-            break
-    process.communicate()
-    assert process.returncode == -9
+    process = start(killed, dies_on=f"step {killed_at}/")
+    _, wrong = process.communicate()
+    assert process.returncode == -9, wrong
     assert not (Path(killed.out_dir) / "result.json").exists()
     again = start(replace(killed))
     said, wrong = again.communicate()

@@ -29,7 +29,7 @@ def served(root, *arguments):
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         process.stdout.close()
 
 
@@ -68,7 +68,7 @@ def said(completion):
 
 
 def test_health_and_models(address, client):
-    assert httpx.get(f"{address}/health").json()["status"] == "ok"
+    assert httpx.get(f"{address}/health", timeout=60).json()["status"] == "ok"
     assert MODEL in [model.id for model in client.models.list()]
 
 
@@ -186,7 +186,7 @@ def test_a_bad_parameter_is_named(ask, options, param):
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"model": 1}', b'{"model": "tiny/blank"}', b"\xff"])
 def test_a_body_that_is_no_request_is_refused(address, body):
-    reply = httpx.post(f"{address}/v1/chat/completions", content=body)
+    reply = httpx.post(f"{address}/v1/chat/completions", content=body, timeout=60)
     assert reply.status_code == 400
     assert reply.json()["error"]["message"]
 
@@ -197,7 +197,7 @@ def test_a_client_that_leaves_frees_its_place(address, asked, ask):
         httpx.post(f"{address}/v1/chat/completions", json=body, timeout=0.5)
     started = time.monotonic()
     assert ask().choices
-    assert time.monotonic() - started < 10  # the abandoned rows would take far longer
+    assert time.monotonic() - started < 30  # the abandoned rows would take far longer
 
 
 def test_it_ends_with_the_process_that_started_it(root):
@@ -211,10 +211,10 @@ def test_it_ends_with_the_process_that_started_it(root):
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
     )
     _, address = parent.stdout.readline().split()
-    assert httpx.get(f"{address}/health").status_code == 200
+    assert httpx.get(f"{address}/health", timeout=60).status_code == 200
     parent.send_signal(signal.SIGKILL)
-    parent.wait(10)
-    deadline = time.monotonic() + 10
+    parent.wait(60)
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             httpx.get(f"{address}/health", timeout=1)

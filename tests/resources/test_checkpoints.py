@@ -52,8 +52,8 @@ def test_of_two_at_once_one_trains_and_the_other_finds_it_made(trainer, tmp_path
     second = trainer()
     folder = tmp_path / "models" / "m"
     assert second.stdout.readline() == f"another process makes {folder}: waiting for it\n"
-    assert first.communicate("\n", timeout=20)[0] == "made\n"
-    assert second.communicate(timeout=20)[0] == "found\n"
+    assert first.communicate("\n", timeout=60)[0] == "made\n"
+    assert second.communicate(timeout=60)[0] == "found\n"
     assert folder.is_dir()
     assert not folder.with_name("m.partial").exists()
 
@@ -65,7 +65,7 @@ def test_a_killed_trainer_leaves_the_work_to_the_one_that_waits(trainer):
     second.stdout.readline()
     kill(first.pid)
     assert second.stdout.readline() == "training\n"
-    assert second.communicate("\n", timeout=20)[0] == "made\n"
+    assert second.communicate("\n", timeout=60)[0] == "made\n"
 
 
 def test_what_was_not_made_whole_does_not_take_the_name(tmp_path):

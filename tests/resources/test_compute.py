@@ -96,7 +96,6 @@ def test_a_payload_that_takes_longer_than_its_model_allows_is_ended(room):
     there = room / "there"
     with pytest.raises(PayloadError, match=r"(?s)code 124.*ended: it took longer than 3 s"):
         run(room, sleep=str(there), timeout_s=3)
-    assert there.exists()
 
 
 def test_a_failure_is_told_by_what_this_run_printed(room):
@@ -152,7 +151,7 @@ def test_a_killed_run_leaves_no_payload(room, monkeypatch):
     monkeypatch.setenv("MBT_TEST_MARK", mark)
     there = room / "there"
     process = subprocess.Popen([sys.executable, "-c", RUN, str(room), json.dumps({"sleep": str(there)})])
-    assert until(there.exists, 30)
+    assert until(there.exists, 120)
     assert len(marked(mark)) >= 4
     kill(process.pid)
     process.wait()

@@ -29,7 +29,7 @@ def guarded(*command, options=(), **settings):
 
 def test_the_exit_status_is_passed_on_and_what_was_left_is_ended(mark):
     process = guarded(sys.executable, "-c", FAMILY, "0")
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 7
     assert marked(mark) == {}
 
@@ -39,7 +39,7 @@ def test_being_told_to_end_is_passed_on(mark, number, status):
     process = guarded(sys.executable, "-c", FAMILY, "600")
     assert process.stdout.readline() == "there\n"
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == status
     assert marked(mark) == {}
 
@@ -50,7 +50,7 @@ def test_what_does_not_listen_is_killed(mark):
     process = guarded(sys.executable, "-c", stubborn, options=["--grace", "0.3"])
     process.stdout.readline()
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGKILL
     assert marked(mark) == {}
 
@@ -88,7 +88,7 @@ def test_a_killed_guard_takes_the_program_along(mark):
 
 def test_a_program_that_is_not_there(mark):
     process = guarded("/no/such/program", stderr=subprocess.PIPE)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (127, "cannot start /no/such/program: No such file or directory\n")
 
 
@@ -99,7 +99,7 @@ def test_two_on_one_lock_run_after_each_other(mark, tmp_path):
     second = guarded(sys.executable, "-c", "print('there', flush=True)", options=lock)
     assert not until(lambda: second.poll() is not None, 0.7)
     first.terminate()
-    assert second.communicate(timeout=20)[0] == "there\n"
+    assert second.communicate(timeout=60)[0] == "there\n"
     assert (first.wait(10), second.returncode) == (128 + signal.SIGTERM, 0)
     assert not lives(first.pid)
     first.stdout.close()

@@ -169,10 +169,13 @@ def questions(dataset, version, count=500):
     return pl.DataFrame(rows, schema=schema)
 
 
-def write_versions(root, environment, dataset, versions, pause=0.0):
+def write_versions(root, environment, dataset, versions, pause=0.0, seen=None):
+    """Write versions of a dataset one after the other; the last one once the event `seen` is set."""
     os.environ.update(environment)
     lake = Lake(root)
     for version in range(versions):
+        if seen and version == versions - 1:
+            seen.wait()
         # No two versions have as many rows: rows of one that are read by the footer of another would show.
         lake.write(Node("validation_questions", dataset), questions(dataset, version, 500 + version), PROVENANCE)
         time.sleep(pause)
@@ -196,7 +199,8 @@ def whole(rows):
     return all(oldest == newest == f"version {count - 500}" for _, count, oldest, newest in rows)
 
 
-def test_eight_writers_and_a_reader_of_the_warehouse_never_disturb_each_other(tmp_path):
+def test_eight_writers_and_a_reader_of_the_warehouse_never_disturb_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(lake_in_duckdb, "TRIES", 100)
     names = [f"k{i}" for i in range(8)]
     study = study_of(names)
     lake = Lake(tmp_path / "lake")
@@ -204,7 +208,9 @@ def test_eight_writers_and_a_reader_of_the_warehouse_never_disturb_each_other(tm
         lake.ensure_schema(table, pl.DataFrame(schema={"dataset": pl.String, "variant": pl.String}))
     path = tmp_path / "mbt.duckdb"
     warehouse.build(path, lake, study, {})
-    writers = [CONTEXT.Process(target=write_versions, args=(lake.root.path, {}, name, 6, 0.3)) for name in names]
+    some_seen = CONTEXT.Event()
+    arguments = [(lake.root.path, {}, name, 6, 0.3, some_seen) for name in names]
+    writers = [CONTEXT.Process(target=write_versions, args=words) for words in arguments]
     for writer in writers:
         writer.start()
     most = 0
@@ -214,25 +220,36 @@ def test_eight_writers_and_a_reader_of_the_warehouse_never_disturb_each_other(tm
             assert whole(seen), seen
             warehouse.build(path, lake, study, {})
             most = max(most, len(seen))
+            if most:
+                some_seen.set()
         assert [writer.exitcode for writer in writers] == [0] * 8
         last = warehouse.query(connection, VERSIONS, lake=lake).rows()
     assert last == [(name, 505, "version 5", "version 5") for name in names]
     assert most > 0
 
 
-def test_a_query_reads_rows_of_whole_writes_while_partitions_are_replaced(lake, root):
+def test_a_query_reads_rows_of_whole_writes_while_partitions_are_replaced(lake, root, monkeypatch):
+    monkeypatch.setattr(lake_in_duckdb, "TRIES", 100)
     names = ["k0", "k1"]
     for name in names:
         write_versions(root, {}, name, 1)
-    writers = [CONTEXT.Process(target=write_versions, args=(root, dict(os.environ), name, 12, 0.4)) for name in names]
+    some_seen = CONTEXT.Event()
+    arguments = [(root, dict(os.environ), name, 12, 0.4, some_seen) for name in names]
+    writers = [CONTEXT.Process(target=write_versions, args=words) for words in arguments]
     for writer in writers:
         writer.start()
     different = set()
     with warehouse.lake_connection(lake, study_of(names), ("validation_questions",)) as connection:
-        while any(writer.is_alive() for writer in writers):
+
+        def look():
             seen = steadily(lake, lambda: connection.execute(VERSIONS).fetchall(), ("validation_questions",))
             assert len(seen) == 2 and whole(seen), seen
             different.add(tuple(seen))
+            some_seen.set()
+
+        while any(writer.is_alive() for writer in writers):
+            look()
+        look()
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert len(different) > 1
 

@@ -45,6 +45,7 @@ class BatchServer(ThreadedServer):
         self.hooks: dict[str, Callable[[], None]] = {}
         self.faults: collections.Counter[str] = collections.Counter()
         self.keep_metadata = True
+        self.held = False
         self.executed: collections.Counter[str] = collections.Counter()
         self.asked: collections.Counter[str] = collections.Counter()
         self.headers: list[dict] = []
@@ -171,6 +172,8 @@ class BatchServer(ThreadedServer):
         batch["request_counts"]["total"] = len(lines)
         bound = self.expire.pop(0) if self.expire else len(lines)
         done: list[tuple[bool, dict]] = []
+        while self.held:
+            await asyncio.sleep(0.01)
         for number, line in enumerate(lines):
             if number >= bound or batch["status"] == "cancelling":
                 break

@@ -130,7 +130,7 @@ class HubServer(ThreadedServer):
         self._released.clear()
         self._faults.append(Fault(match, 1, after=after, hold=True))
 
-    def wait_until_held(self, seconds: float = 30.0) -> bool:
+    def wait_until_held(self, seconds: float = 120.0) -> bool:
         """Wait until a request is being held; whether one came in time."""
         return self._held.wait(seconds)
 

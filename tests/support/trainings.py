@@ -65,12 +65,27 @@ def command(spec, payload="sft"):
     return [sys.executable, "-m", f"mbt_assets.payloads.{payload}", "--spec", str(file)]
 
 
-def start(spec, payload="sft"):
-    """A payload as a process of its own, its output in a pipe."""
+DYING = """
+import os, runpy, signal
+from mbt_assets.payloads.reporting import Reporter
+
+def say(self, line, said=Reporter.say):
+    said(self, line)
+    if line.startswith({line!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Reporter.say = say
+runpy.run_module("mbt_assets.payloads.{payload}", run_name="__main__", alter_sys=True)
+"""
+
+
+def start(spec, payload="sft", dies_on=None):
+    """A payload as a process of its own, its output in a pipe; one that kills itself once it has said a line."""
+    words = command(spec, payload)
+    if dies_on:
+        words[1:3] = ["-c", DYING.format(line=dies_on, payload=payload)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command(spec, payload), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def result_of(spec):
