@@ -246,7 +246,7 @@ class PodProcess:
     async def _probe(self) -> None:
         probes = [self._container.get(name) for name in ("startupProbe", "readinessProbe")]
         state, was, told, missed = {"running": {"startedAt": self._began}}, None, False, 0
-        most = min((probe or {}).get("failureThreshold", 3) for probe in probes[1:])
+        most = (self._container.get("readinessProbe") or {}).get("failureThreshold", 3)
         while True:
             passed = all([await answers(probe, self._pod) for probe in probes])
             missed = 0 if passed else missed + 1
